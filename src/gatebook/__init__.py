@@ -1,0 +1,1 @@
+"""An interactive, notebook-driven schema audit workbook for PostgreSQL."""

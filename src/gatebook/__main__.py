@@ -1,0 +1,5 @@
+"""python -m gatebook"""
+
+from gatebook.cli import main
+
+main()

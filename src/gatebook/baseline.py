@@ -1,0 +1,199 @@
+"""A database before and after a phase: its catalog, and a checksum over the rows of every table.
+
+States are kept under .gatebook/state/, one folder for each database (known by the server's identifier and the
+database's oid, so that a new database of the same name inherits nothing), beside the proofs of phases.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from gatebook import catalog, migrations
+from gatebook.catalog import Query, Rows, Snapshot
+from gatebook.database import Server
+from gatebook.project import Project
+from gatebook.runs import write_whole
+
+TABLE_COLUMNS = (
+    catalog.RELATIONS
+    + """
+SELECT o.name AS table, a.attname::text AS column
+  FROM ours o JOIN pg_catalog.pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE o.relkind IN ('r', 'p') ORDER BY o.name, a.attnum
+"""
+)
+
+
+@dataclass(frozen=True)
+class TableSum:
+    """Rows of a table, the checksum of whole rows, and one for each column; all independent of their order.
+
+    Units  sums of 64-bit hashes (hashtextextended over each value's text), as decimal text
+    """
+
+    rows: int
+    checksum: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class State:
+    """A database at one moment.
+
+    data    the sums as found
+    filled  for tables of which the coming phase fills NULLs: the sums as they must be afterwards
+    """
+
+    revision: str | None
+    catalog: Snapshot
+    data: dict[str, TableSum]
+    filled: dict[str, TableSum] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> dict[str, TableSum]:
+        """The sums that the phase must leave over the columns that were there before it."""
+        return {**self.data, **self.filled}
+
+
+Columns = Mapping[str, list[str]]
+Fills = Mapping[tuple[str, str], str]
+
+
+def table_columns(connection: sa.Connection) -> dict[str, list[str]]:
+    """Every table of the database with its columns."""
+    found: dict[str, list[str]] = {}
+    for row in Query(TABLE_COLUMNS).run(connection):
+        found.setdefault(row["table"], []).append(row["column"])
+    return found
+
+
+def table_sums(connection: sa.Connection, columns: Columns, *, fills: Fills | None = None) -> dict[str, TableSum]:
+    """Count and checksums of the named columns of each table; a table that is gone is left out.
+
+    columns  table -> column names; columns that are gone count as NULL
+    fills    (table, column) -> expression that stands for the column's NULLs
+    Source   one scan a table; the caller sees to it that row security hides nothing
+    """
+    live = table_columns(connection)
+    return {
+        table: _sum_of(connection, table, names, live[table], fills or {})
+        for table, names in columns.items()
+        if table in live and names
+    }
+
+
+def take(connection: sa.Connection, data: dict[str, TableSum]) -> State:
+    """The database's state now, with sums taken before."""
+    return State(migrations.current(connection), catalog.snapshot(connection), data)
+
+
+def data_differences(before: Mapping[str, TableSum], after: Mapping[str, TableSum]) -> Rows:
+    """Tables whose rows are not the same: table, rows before and after, columns whose values differ."""
+    rows = []
+    for table, old in before.items():
+        new = after.get(table)
+        if new == old:
+            continue
+        differing = [name for name in old.columns if new is None or new.columns.get(name) != old.columns[name]]
+        rows.append(
+            {
+                "table": table,
+                "rows_before": old.rows,
+                "rows_after": new.rows if new else None,
+                "columns_differing": ", ".join(differing) or "values moved between rows",
+            }
+        )
+    return tuple(rows)
+
+
+def _sum_of(connection: sa.Connection, table: str, names: list[str], live: list[str], fills: Fills) -> TableSum:
+    hashes = [
+        sql.SQL("coalesce(pg_catalog.hashtextextended(({})::text, 0), 0) AS {}").format(
+            _value(table, name, live, fills), sql.Identifier(f"h{place}")
+        )
+        for place, name in enumerate(names)
+    ]
+    labels = [sql.Identifier(f"h{place}") for place in range(len(names))]
+    whole = sql.SQL("pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', {}), 0)").format(sql.SQL(", ").join(labels))
+    statement = sql.SQL(
+        "SELECT count(*), coalesce(sum({whole}::numeric), 0)::text, {sums} FROM (SELECT {hashes} FROM {table}) s"
+    ).format(
+        whole=whole,
+        sums=sql.SQL(", ").join(sql.SQL("coalesce(sum({}::numeric), 0)::text").format(label) for label in labels),
+        hashes=sql.SQL(", ").join(hashes),
+        table=sql.SQL(table),  # regclass text: quoted where it must be
+    )
+    rows, checksum, *sums = catalog.execute(connection, statement.as_string()).one()
+    return TableSum(rows, checksum, dict(zip(names, sums, strict=True)))
+
+
+def _value(table: str, name: str, live: list[str], fills: Fills) -> sql.Composable:
+    if name not in live:
+        return sql.SQL("NULL")
+    fill = fills.get((table, name))
+    if fill is None:
+        return sql.Identifier(name)
+    return sql.SQL("coalesce({}, {})").format(sql.Identifier(name), sql.SQL(fill))
+
+
+class Store:
+    """What is known of one database between runs."""
+
+    def __init__(self, project: Project, server: Server) -> None:
+        self.folder = project.home / "state" / server.key
+
+    def save_state(self, phase: str, moment: str, state: State) -> str:
+        """Keep a state; the text that was written, for the run's own folder."""
+        text = json.dumps(
+            {
+                "revision": state.revision,
+                "catalog": [[kind, name, attributes] for (kind, name), attributes in state.catalog.items()],
+                "data": {table: asdict(each) for table, each in state.data.items()},
+                "filled": {table: asdict(each) for table, each in state.filled.items()},
+            },
+            indent=1,
+            ensure_ascii=False,
+            default=str,
+        )
+        self._write(f"phase-{phase}-{moment}.json", text)
+        return text
+
+    def state(self, phase: str, moment: str) -> State | None:
+        content = self._read(f"phase-{phase}-{moment}.json")
+        if content is None:
+            return None
+        return State(
+            content["revision"],
+            {(kind, name): attributes for kind, name, attributes in content["catalog"]},
+            {table: TableSum(**each) for table, each in content["data"].items()},
+            {table: TableSum(**each) for table, each in content["filled"].items()},
+        )
+
+    def save_proof(self, phase: str, proof: Mapping[str, Any]) -> None:
+        self._write(f"proof-{phase}.json", json.dumps(proof, indent=1, default=str))
+
+    def proof(self, phase: str) -> Mapping[str, Any] | None:
+        """When and by which run the phase was proven in this database, or None."""
+        return self._read(f"proof-{phase}.json")
+
+    def forget(self, phase: str) -> None:
+        """The phase is being applied or was found red: what was known of it is no longer true."""
+        for name in (f"phase-{phase}-before.json", f"phase-{phase}-after.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.forget_proof(phase)
+
+    def forget_proof(self, phase: str) -> None:
+        (self.folder / f"proof-{phase}.json").unlink(missing_ok=True)
+
+    def _write(self, name: str, text: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / name, text)
+
+    def _read(self, name: str) -> Any:
+        path: Path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

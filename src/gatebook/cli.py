@@ -1,0 +1,93 @@
+"""The command line: parse, call one function, render, exit.
+
+Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143 interrupted.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatebook.errors import GatebookError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n\n")[0], pretty_exceptions_enable=False)
+
+Params = Annotated[Path, typer.Option("--params", help="A params file: database, limits, scenario, sign-off.")]
+DatabaseName = Annotated[str, typer.Option("--database", help='"embedded", or the name of a variable that holds a URL.')]
+
+
+def main() -> None:
+    """The installed command; every error of ours is one message and an exit code."""
+    try:
+        app()
+    except GatebookError as error:
+        sys.stderr.write(f"gatebook: {error}\n")
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(
+    params: Params = Path("params/demo.yaml"),
+    only: Annotated[str | None, typer.Option(help="Run this phase alone.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="Start at this phase.")] = None,
+    last: Annotated[str | None, typer.Option("--until", help="Stop after this phase.")] = None,
+    database: Annotated[str | None, typer.Option(help="Use this database, not the one of the params file.")] = None,
+) -> None:
+    """Run the notebooks in order, stop at the first red phase, and leave a run folder in outputs/."""
+    from gatebook import declarations
+    from gatebook.project import Project
+    from gatebook.run import Selection
+    from gatebook.run import run as run_notebooks
+    from gatebook.terminal import Console
+
+    project = Project.find()
+    parameters = declarations.load(declarations.RunParameters, params)
+    if database is not None:
+        parameters = parameters.model_copy(update={"database": database})
+    console = Console()
+    with console:
+        selection = Selection(only=only, first=first, last=last)
+        finished = run_notebooks(project, declarations.load_gates(project), parameters, selection, console)
+    console.finished(finished)
+    raise typer.Exit(finished.exit_code)
+
+
+@app.command()
+def scenario(
+    database: DatabaseName = "embedded",
+    tenants: Annotated[int, typer.Option(min=1, help="Tenants to make.")] = 4,
+    days: Annotated[int, typer.Option(min=1, help="Days of activity, ending at --as-of.")] = 125,
+    events_per_day: Annotated[int, typer.Option(min=1, help="Events a day of each tenant.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed and date make the same rows.")] = 20251115,
+    as_of: Annotated[str, typer.Option(help="The last day, YYYY-MM-DD (UTC), or today.")] = "today",
+    reset: Annotated[bool, typer.Option("--reset", help="Make the embedded database anew first.")] = False,
+) -> None:
+    """Fill an empty database with legacy rows at the revision before the first phase."""
+    from gatebook import scenario as scenarios
+    from gatebook.database import open_database
+    from gatebook.declarations import ScenarioParameters
+    from gatebook.project import Project
+    from gatebook.terminal import Console
+
+    wanted = ScenarioParameters(
+        tenants=tenants, days=days, events_per_day=events_per_day, seed=seed, as_of=as_of, reset=reset
+    )
+    project = Project.find()
+    opened = open_database(database, project=project)
+    with contextlib.closing(opened), Console() as console:
+        console.scenario_loaded(scenarios.load(opened, project, wanted, progress=console.scenario))
+
+
+@app.command()
+def status(database: DatabaseName = "embedded") -> None:
+    """Show the last run, the database's revision and which phases are proven in it."""
+    from gatebook import terminal
+    from gatebook.project import Project
+
+    terminal.status(Project.find(), database)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What a project declares: its gates, its canonical schema, the parameters of a run. Unknown keys are errors."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gatebook.errors import ConfigurationError
+from gatebook.project import Project
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Declared(BaseModel):
+    """Base of all declarations: frozen, and a key that nobody reads is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TestDeclaration(Declared):
+    __test__ = False  # the name is ours, not pytest's
+
+    kind: Literal["catalog", "rejected", "accepted", "data"]
+    says: str
+    sqlstate: str | None = None
+    constraint: str | None = None
+    column: str | None = None
+
+
+class GateDeclaration(Declared):
+    gate: str
+    title: str
+    tests: dict[str, TestDeclaration]
+
+
+class PhaseDeclaration(Declared):
+    """One phase: the notebook that proves it, the revision it applies, if any, and its gates."""
+
+    phase: str
+    title: str
+    notebook: str
+    revision: str | None = None
+    unblocks: list[str] = Field(default_factory=list)
+    gates: list[GateDeclaration]
+
+    @property
+    def tests(self) -> dict[str, TestDeclaration]:
+        return {test: declared for gate in self.gates for test, declared in gate.tests.items()}
+
+    def gate(self, gate_id: str) -> GateDeclaration:
+        return _named(self.gates, "gate", gate_id, f"phase {self.phase} declares no gate {gate_id}")
+
+
+class Gates(Declared):
+    """params/gates.yaml"""
+
+    phases: list[PhaseDeclaration]
+
+    def phase(self, phase_id: str) -> PhaseDeclaration:
+        return _named(self.phases, "phase", phase_id, f"no phase {phase_id} is declared")
+
+    def migrating(self) -> list[PhaseDeclaration]:
+        """The phases that apply a revision, in order."""
+        return [phase for phase in self.phases if phase.revision is not None]
+
+    def before(self, phase_id: str) -> PhaseDeclaration | None:
+        """The migrating phase that must be proven before this one may start."""
+        order = [phase.phase for phase in self.migrating()]
+        place = order.index(phase_id)
+        return self.migrating()[place - 1] if place else None
+
+    def after(self, phase_id: str) -> list[PhaseDeclaration]:
+        order = [phase.phase for phase in self.migrating()]
+        return self.migrating()[order.index(phase_id) + 1 :]
+
+
+class ScenarioParameters(Declared):
+    """How many legacy rows to make, and whether to make the database anew first."""
+
+    tenants: int = Field(default=4, ge=1)
+    days: int = Field(default=125, ge=1)
+    events_per_day: int = Field(default=200, ge=1)
+    seed: int = 20251115
+    as_of: str = "today"
+    reset: bool = False
+
+
+class RunParameters(Declared):
+    """A params file. Timeouts are milliseconds."""
+
+    database: str
+    mode: Literal["apply"] = "apply"
+    lock_timeout_ms: int = Field(default=5_000, ge=1)
+    statement_timeout_ms: int = Field(default=600_000, ge=1)
+    validator: str = ""
+    notes: str = ""
+    engine: str = "nbclient"
+    scenario: ScenarioParameters | None = None
+
+    def for_notebooks(self) -> dict[str, Any]:
+        """What a notebook's parameters cell may take from here."""
+        return self.model_dump(exclude={"scenario", "engine"})
+
+
+def load_gates(project: Project) -> Gates:
+    return load(Gates, project.params / "gates.yaml")
+
+
+def load(model: type[Model], path: Path) -> Model:
+    """A YAML file as a model.
+
+    Errors  ConfigurationError naming file, key and near miss
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the file cannot be read: {error.strerror}", where=str(path), next_step="check the path"
+        ) from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(
+            "the file is not YAML", where=f"{path}: {str(error).splitlines()[-1].strip()}", next_step="mend that line"
+        ) from error
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{path.name} cannot be used: {_explain(model, error)}", where=str(path), next_step="mend the file"
+        ) from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        place = ".".join(str(step) for step in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"unknown key {place!r}{near_miss(str(problem['loc'][-1]), _keys(model))}")
+        else:
+            parts.append(f"{place or 'file'}: {problem['msg']}")
+    return "; ".join(parts)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    nested = [kind for field in model.model_fields.values() for kind in _models_in(field.annotation)]
+    return [*model.model_fields, *(name for kind in nested for name in _keys(kind))]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for inner in getattr(annotation, "__args__", ()) for kind in _models_in(inner)]
+
+
+def near_miss(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _named(items: list[Any], attribute: str, wanted: str, otherwise: str) -> Any:
+    for item in items:
+        if getattr(item, attribute) == wanted:
+            return item
+    names = [getattr(item, attribute) for item in items]
+    raise ConfigurationError(
+        f"{otherwise}{near_miss(wanted, names)}",
+        where="params/gates.yaml",
+        next_step=f"declare it there, or use one of: {', '.join(names)}",
+    )

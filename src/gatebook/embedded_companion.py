@@ -1,0 +1,17 @@
+"""Stops the embedded server after its last user: embedded_companion.py WATCH USERS USER COMMAND...
+
+Every user of the server holds a shared lock on the file USERS. This process waits for the exclusive one, which
+it gets when the last user has let go or has died, and runs COMMAND (as USER, if one is named) while it keeps
+new users waiting. WATCH is locked as long as it lives, so that one such process is enough.
+"""
+
+import fcntl
+import subprocess
+import sys
+
+if __name__ == "__main__":
+    _, watch_file, users_file, user, *command = sys.argv
+    with open(watch_file) as watch, open(users_file) as users:  # noqa: PTH123 - starts with every server: no imports
+        fcntl.flock(watch, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_EX)
+        subprocess.run(command, check=False, user=user or None)

@@ -1,0 +1,185 @@
+"""The results of a run, computed from its journal and the declared gates, and from nothing else.
+
+A declared gate or test without a record is red. A cell without a record did not run. A notebook is green only
+when all of its code cells ran without error and its phase closed green.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gatebook.declarations import GateDeclaration, PhaseDeclaration
+from gatebook.journal import Event
+from gatebook.verdicts import worst
+
+NOT_REACHED = "NOT REACHED"
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    __test__ = False  # the name is ours, not pytest's
+
+    test: str
+    says: str
+    kind: str
+    verdict: str
+    reason: str
+    sql: str
+    have: Sequence[Mapping[str, Any]]
+    want: Sequence[Mapping[str, Any]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    gate: str
+    title: str
+    verdict: str
+    tests: list[TestOutcome]
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """state: ran, failed, interrupted (it started and never ended), not run"""
+
+    cell: str
+    state: str
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """verdict: PASS, FAIL, UNKNOWN, or NOT REACHED where an earlier phase was red."""
+
+    phase: str
+    title: str
+    notebook: str
+    verdict: str
+    reason: str
+    gates: list[GateOutcome]
+    cells: list[CellOutcome]
+    seconds: float
+    database_seconds: float
+    unblocks: list[str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run. verdict: PASS, FAIL or UNKNOWN; interrupted runs are UNKNOWN at best."""
+
+    run: str
+    verdict: str
+    started: str
+    finished: str
+    ended: str
+    facts: Mapping[str, Any]
+    phases: list[PhaseOutcome]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": 1, **asdict(self), "totals": self.totals()}
+
+    def totals(self) -> dict[str, Any]:
+        """Gates and tests, those of the specification (4.1) apart from the workbook's own (4.D)."""
+        gates = [gate for phase in self.phases for gate in phase.gates]
+        listed = [gate for gate in gates if is_listed(gate.gate)]
+        own = [gate for gate in gates if not is_listed(gate.gate)]
+        return {
+            "gates": _count([gate.verdict for gate in listed]),
+            "tests": _count([test.verdict for gate in listed for test in gate.tests]),
+            "own_gates": _count([gate.verdict for gate in own]),
+            "seconds": round(sum(phase.seconds for phase in self.phases), 3),
+            "database_seconds": round(sum(phase.database_seconds for phase in self.phases), 3),
+        }
+
+
+def is_listed(gate: str) -> bool:
+    """4.1 stands in the specification of the phases; 4.D, P.1 or C.1 are the workbook's own."""
+    phase, _, number = gate.partition(".")
+    return phase[0].isdigit() and number.isdigit()
+
+
+def compute(run: str, events: Sequence[Event], phases: Iterable[PhaseDeclaration]) -> Results:
+    """Results from the events of one run; phases are those that the run was asked for, in order."""
+    outcomes = [_phase(declared, [event for event in events if _belongs(event, declared)]) for declared in phases]
+    first = next((event for event in events if event["event"] == "run_started"), {})
+    last = next((event for event in reversed(events) if event["event"] == "run_finished"), {})
+    ended = str(last.get("ended", "incomplete"))
+    verdict = worst(
+        "FAIL" if outcome.verdict == "FAIL" else "PASS" if outcome.verdict == "PASS" else "UNKNOWN"
+        for outcome in outcomes
+    )
+    if ended != "finished" and verdict == "PASS":
+        verdict = "UNKNOWN"
+    facts = {key: value for key, value in first.items() if key not in ("at", "event")}
+    return Results(run, verdict, str(first.get("at", "")), str(last.get("at", "")), ended, facts, outcomes)
+
+
+def _belongs(event: Event, declared: PhaseDeclaration) -> bool:
+    return event.get("phase") == declared.phase or event.get("notebook") == declared.notebook
+
+
+def _phase(declared: PhaseDeclaration, events: list[Event]) -> PhaseOutcome:
+    started = [event for event in events if event["event"] == "notebook_started"]
+    finished = [event for event in events if event["event"] == "notebook_finished"]
+    closed = [event for event in events if event["event"] == "phase_closed"]
+    tests = {event["test"]: event for event in events if event["event"] == "test"}
+    gates = [_gate(gate, tests, reached=bool(started)) for gate in declared.gates]
+    cells = _cells(started[-1]["cells"] if started else [], events)
+    verdict, reason = _verdict(started, closed, finished, gates, cells)
+    return PhaseOutcome(
+        declared.phase,
+        declared.title,
+        declared.notebook,
+        verdict,
+        reason,
+        gates,
+        cells,
+        float(finished[-1]["seconds"]) if finished else 0.0,
+        float(closed[-1]["database_seconds"]) if closed else 0.0,
+        declared.unblocks,
+    )
+
+
+def _verdict(
+    started: list[Event], closed: list[Event], finished: list[Event], gates: list[GateOutcome], cells: list[CellOutcome]
+) -> tuple[str, str]:
+    if not started:
+        return NOT_REACHED, "an earlier phase was not green"
+    problem = str(finished[-1].get("problem") or "") if finished else "the run ended while this notebook ran"
+    not_run = [cell.cell for cell in cells if cell.state != "ran"]
+    verdict = worst(gate.verdict for gate in gates)
+    if verdict == "FAIL":
+        return "FAIL", problem or "gates are red"
+    if not closed:
+        return "UNKNOWN", problem or "the notebook ended before phase.close()"
+    if not_run:
+        return "UNKNOWN", problem or f"cells did not run to their end: {', '.join(not_run)}"
+    return ("UNKNOWN", problem) if problem else (verdict, "" if verdict == "PASS" else "gates could not be decided")
+
+
+def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: bool) -> GateOutcome:
+    outcomes = []
+    for name, test in declared.tests.items():
+        event = tests.get(name)
+        if event is None:
+            verdict = "UNKNOWN" if reached else NOT_REACHED
+            reason = "declared, but not evaluated" if reached else ""
+            outcomes.append(TestOutcome(name, test.says, test.kind, verdict, reason, "", [], [], 0.0))
+        else:
+            shown = (event["verdict"], event["reason"], event["sql"], event["have"], event["want"])
+            outcomes.append(TestOutcome(name, test.says, test.kind, *shown, event["seconds"]))
+    verdict = worst(outcome.verdict for outcome in outcomes) if reached else NOT_REACHED
+    return GateOutcome(declared.gate, declared.title, verdict, outcomes)
+
+
+def _cells(cells: Sequence[str], events: list[Event]) -> list[CellOutcome]:
+    states = dict.fromkeys(cells, "not run")
+    for event in events:
+        if event["event"] == "cell_started":
+            states[event["cell"]] = "interrupted"
+        elif event["event"] == "cell_finished":
+            states[event["cell"]] = "ran" if event["status"] == "ok" else "failed"
+    return [CellOutcome(cell, state) for cell, state in states.items()]
+
+
+def _count(verdicts: list[str]) -> dict[str, int]:
+    return {"green": verdicts.count("PASS"), "of": len(verdicts)}

@@ -1,0 +1,226 @@
+"""May the audit start? Server, role, revision, schema and legacy rows, each judged before anything is changed.
+
+The same examinations stand as gates in the first notebook and guard the command line, so that a database which
+a phase would fail on is refused while it is still as it was.
+"""
+
+from typing import Any
+
+from gatebook import catalog, migrations
+from gatebook.canonical import Canonical
+from gatebook.catalog import Query, Rows
+from gatebook.declarations import Declared, load
+from gatebook.errors import MigrationFailed, PhaseRefused
+from gatebook.subject import Examination, Subject, examine
+from gatebook.verdicts import Fail, Pass, Unknown, Verdict
+
+OLDEST, NEWEST = 14, 18
+
+
+class LegacyCheck(Declared):
+    """A question to rows that were there before: sql returns one row with a count named rows."""
+
+    says: str
+    needs: str
+    refuses: bool = False
+    until: str
+    sql: str
+
+
+class LegacyChecks(Declared):
+    """params/preflight.yaml"""
+
+    checks: dict[str, LegacyCheck]
+
+
+def server_version(subject: Subject) -> Verdict:
+    """PostgreSQL 14 to 18, and not a replica."""
+    what = f"the server is PostgreSQL {OLDEST} to {NEWEST} and takes writes"
+    have = ({"version": subject.server.version, "is_replica": subject.server.is_replica},)
+    want = ({"version": f"{OLDEST} to {NEWEST}", "is_replica": False},)
+    if subject.server.major < OLDEST:
+        return Fail(what, have, want, f"PostgreSQL {subject.server.version} is older than {OLDEST} and not supported")
+    if subject.server.is_replica:
+        return Fail(what, have, want, "the server is a replica: migrations run on the primary")
+    if subject.server.major > NEWEST:
+        return Unknown(what, have, want, f"PostgreSQL {subject.server.version} is newer than what this was tested with")
+    return Pass(what, have, want)
+
+
+def role_attributes(subject: Subject) -> Verdict:
+    """No superuser, no BYPASSRLS: the audit must see what users see."""
+    what = "the role is neither superuser nor bypasses row security"
+    server = subject.server
+    have = ({"role": server.role, "superuser": server.is_superuser, "bypassrls": server.bypasses_row_security},)
+    want = ({"role": server.role, "superuser": False, "bypassrls": False},)
+    if server.is_superuser or server.bypasses_row_security:
+        return Fail(what, have, want, f"role {server.role} is not subject to row security; connect as the tables' owner")
+    return Pass(what, have, want)
+
+
+PRIVILEGES = """
+SELECT pg_catalog.current_schema()::text AS schema,
+       coalesce(pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'CREATE'), false) AS may_create,
+       pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'USAGE') AS may_use
+"""
+
+NOT_OWNED = (
+    catalog.RELATIONS
+    + """
+SELECT name AS table, owner FROM ours
+ WHERE relkind IN ('r', 'p', 'm') AND NOT pg_catalog.pg_has_role(relowner, 'USAGE') ORDER BY name
+"""
+)
+
+
+def role_privileges(subject: Subject) -> Verdict:
+    """May create in the schema, and owns the tables."""
+    what = "the role may create objects and owns the tables"
+    (privileges,) = Query(PRIVILEGES).run(subject.connection)
+    foreign = Query(NOT_OWNED).run(subject.connection)
+    have = (dict(privileges) | {"tables_of_others": ", ".join(row["table"] for row in foreign)},)
+    want = ({"schema": privileges["schema"], "may_create": True, "may_use": True, "tables_of_others": ""},)
+    role = subject.server.role
+    if not privileges["may_create"]:
+        reason = f"role {role} may not create in schema {privileges['schema']}: GRANT CREATE, USAGE ON SCHEMA … TO {role}"
+        return Fail(what, have, want, reason)
+    if foreign:
+        owners = ", ".join(sorted({row["owner"] for row in foreign}))
+        return Fail(what, have, want, f"role {role} does not own {have[0]['tables_of_others']}; connect as {owners}")
+    return Pass(what, have, want)
+
+
+def revision_known(subject: Subject) -> Verdict:
+    """The database stands at the baseline revision or later, in one chain with one head."""
+    baseline_revision = subject.canonical.baseline_revision
+    what = f"the database stands at revision {baseline_revision} or later"
+    try:
+        head = migrations.head(subject.project)
+        here = migrations.position(subject.project, subject.revision)
+    except MigrationFailed as error:
+        return Fail(what, (), ({"revision": f"{baseline_revision} or later"},), f"{error.what} ({error.where})")
+    have = ({"revision": subject.revision, "head": head},)
+    want = ({"revision": f"{baseline_revision} or later", "head": head},)
+    if here < migrations.position(subject.project, baseline_revision):
+        reason = (
+            f"the database stands at {subject.revision or 'no revision'}: bring it to {baseline_revision} with "
+            f"`alembic upgrade {baseline_revision}`, or load the demo rows with `gatebook scenario`"
+        )
+        return Fail(what, have, want, reason)
+    return Pass(what, have, want)
+
+
+def schema_ready(subject: Subject) -> Verdict:
+    """What the pending phases build on is there, and what they make is not."""
+    what = "the schema is what the pending phases start from"
+    pending = subject.pending()
+    snapshot = catalog.snapshot(subject.connection)
+    problems = _missing_basis(subject.canonical, snapshot)
+    for phase in pending:
+        known = {problem for _, problem in problems}
+        problems += [(phase, text) for text in subject.canonical.conflicts(snapshot, phase) if text not in known]
+    have = tuple({"phase": phase, "problem": text} for phase, text in problems)
+    if problems:
+        return Fail(what, have, (), "; ".join(text for _, text in problems))
+    seen = ({"tables": sum(kind == "table" for kind, _ in snapshot), "pending_phases": ", ".join(pending) or "none"},)
+    return Pass(what, seen, ())
+
+
+def legacy_rows(subject: Subject) -> Verdict:
+    """Rows that a phase must treat with care are counted; rows that it would fail on are refused."""
+    what = "no legacy row would make a phase fail"
+    pending = subject.pending()
+    rows: list[dict[str, Any]] = []
+    for name, check in load(LegacyChecks, subject.project.params / "preflight.yaml").checks.items():
+        if check.until in pending:
+            counted = catalog.execute(subject.connection, check.sql).scalar_one()
+            rows.append({"check": name, "phase": check.until, "rows": counted, "needs": check.needs, "_": check})
+    refused = [row for row in rows if row["_"].refuses and row["rows"]]
+    have = tuple({key: value for key, value in row.items() if key != "_"} for row in rows)
+    if refused:
+        return Fail(what, have, (), "; ".join(f"{row['rows']:,} × {row['_'].says}: {row['needs']}" for row in refused))
+    return Pass(what, have or ({"check": "none pending", "phase": "", "rows": 0, "needs": "nothing"},), ())
+
+
+ROW_COUNTS = "SELECT count(*) FROM {table}"
+
+UPDATE_TRIGGERS = (
+    catalog.RELATIONS
+    + """
+SELECT o.name AS table, t.tgname::text AS trigger, t.tgenabled::text AS enabled, p.proname::text AS function,
+       pg_catalog.pg_has_role(o.relowner, 'USAGE') AS may_suspend
+  FROM ours o
+  JOIN pg_catalog.pg_trigger t ON t.tgrelid = o.oid AND NOT t.tgisinternal
+  JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+ WHERE t.tgtype & 16 = 16 AND t.tgenabled <> 'D' ORDER BY o.name, t.tgname
+"""
+)
+
+
+def update_triggers(subject: Subject) -> Verdict:
+    """Triggers that could refuse or swallow a backfill are listed; a phase must be able to suspend them."""
+    what = "every trigger in the way of a backfill can be suspended"
+    touched = {table for phase in subject.pending() for table in subject.canonical.touched(phase)}
+    rows = tuple(row for row in Query(UPDATE_TRIGGERS).run(subject.connection) if row["table"] in touched)
+    stuck = [row for row in rows if not row["may_suspend"]]
+    want = tuple({**row, "may_suspend": True} for row in rows)
+    if stuck:
+        return Fail(what, rows, want, f"only the owner may suspend: {', '.join(row['trigger'] for row in stuck)}")
+    none: Rows = ({"table": "none", "trigger": "", "enabled": "", "function": "", "may_suspend": True},)
+    return Pass(what, rows or none, want or none)
+
+
+def row_counts(subject: Subject) -> Verdict:
+    """How many rows each table holds; an audit over empty tables would prove nothing about backfills."""
+    what = "the tables hold rows"
+    names = [row["table"] for row in catalog.tables().run(subject.connection)]
+    have = tuple(
+        {"table": name, "rows": catalog.execute(subject.connection, ROW_COUNTS.format(table=name)).scalar_one()}
+        for name in names
+    )
+    if not have or not any(row["rows"] for row in have):
+        return Unknown(what, have, (), "there are no rows: load some with `gatebook scenario`, or audit a filled copy")
+    return Pass(what, have, ())
+
+
+EXAMINATIONS: tuple[Examination, ...] = (
+    server_version,
+    role_attributes,
+    role_privileges,
+    revision_known,
+    schema_ready,
+    update_triggers,
+    legacy_rows,
+)
+
+
+def refuse_if_unfit(subject: Subject) -> None:
+    """All examinations, ending with the first that is not green.
+
+    Errors  PhaseRefused: the database is as it was
+    """
+    for examination in EXAMINATIONS:
+        verdict = examine(subject, examination, all_rows=examination is legacy_rows)
+        if not verdict.is_green:
+            raise PhaseRefused(
+                f"the audit cannot start: {verdict.reason}",
+                where=f"database {subject.server.database}, checking that {verdict.what}",
+                next_step="mend that and run again; nothing was changed",
+            )
+
+
+def _missing_basis(canonical: Canonical, snapshot: catalog.Snapshot) -> list[tuple[str, str]]:
+    """Tables and columns from before the first phase that are gone or of another type."""
+    problems = []
+    for table, declared in canonical.tables.items():
+        if declared.phase is not None:
+            continue
+        if ("table", table) not in snapshot:
+            problems.append(("", f"table {table} is missing"))
+            continue
+        for name, column in declared.columns.items():
+            have = snapshot.get(("column", f"{table}.{name}"))
+            if column.phase is None and (have is None or have["type"] != column.type):
+                seen = "missing" if have is None else f"{have['type']}, not {column.type}"
+                problems.append(("", f"column {table}.{name} is {seen}"))
+    return problems

@@ -1,0 +1,238 @@
+"""A batch: the notebooks in order, stopped at the first red phase, with a record of what really happened."""
+
+import importlib.metadata
+import json
+import platform
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gatebook import migrations, preflight, runs, scenario
+from gatebook.baseline import Store
+from gatebook.canonical import load_canonical
+from gatebook.database import Database, open_database
+from gatebook.declarations import Gates, PhaseDeclaration, RunParameters, near_miss
+from gatebook.errors import ConfigurationError, PhaseRefused
+from gatebook.evidence import pages
+from gatebook.evidence import results as evidence
+from gatebook.evidence.results import GateOutcome, PhaseOutcome, Results
+from gatebook.executing import execute, prepare_environment, tell_the_truth
+from gatebook.project import Project
+from gatebook.runs import RunFolder, write_whole
+from gatebook.subject import Subject
+
+
+
+class Reporter(Protocol):
+    """Whoever shows a run while it happens."""
+
+    def scenario(self, done: int, total: int, name: str) -> None: ...
+    def scenario_loaded(self, loaded: scenario.Loaded) -> None: ...
+    def notebook(self, phase: PhaseDeclaration) -> None: ...
+    def gate(self, phase: PhaseDeclaration, gate: GateOutcome) -> None: ...
+    def phase(self, outcome: PhaseOutcome) -> None: ...
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM: the run ends, and its record says so."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which phases to run: all, one, or from one to another."""
+
+    only: str | None = None
+    first: str | None = None
+    last: str | None = None
+
+    def of(self, gates: Gates) -> list[PhaseDeclaration]:
+        """The selected phases in order.
+
+        Errors  ConfigurationError for an unknown phase, or when nothing is selected
+        """
+        names = [phase.phase for phase in gates.phases]
+        for option, name in (("--only", self.only), ("--from", self.first), ("--until", self.last)):
+            if name is not None and name not in names:
+                raise ConfigurationError(
+                    f"{option} {name} matches no phase{near_miss(name, names)}",
+                    where="params/gates.yaml",
+                    next_step=f"use one of: {', '.join(names)}",
+                )
+        first = names.index(self.only or self.first or names[0])
+        last = names.index(self.only or self.last or names[-1])
+        if last < first:
+            raise ConfigurationError(
+                f"--from {self.first} --until {self.last} selects nothing: {self.last} comes first",
+                where="command line",
+                next_step=f"the order is {', '.join(names)}",
+            )
+        return gates.phases[first : last + 1]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its results, its folder, and how it ended."""
+
+    results: Results
+    folder: Path
+    exit_code: int
+    seconds: float
+
+
+def run(
+    project: Project, gates: Gates, parameters: RunParameters, selection: Selection, reporter: Reporter
+) -> Finished:
+    """Run the selected notebooks.
+
+    Errors  GatebookError before anything is changed or written: wrong use, unfit database, unwritable outputs
+    """
+    selected = selection.of(gates)
+    migrations.head(project)
+    prepare_environment(project)
+    started = time.perf_counter()
+    database = open_database(parameters.database, project=project)
+    try:
+        runs.probe_outputs(project)
+        if parameters.scenario is not None and selected[0] is gates.phases[0]:
+            loaded = scenario.load(database, project, parameters.scenario, progress=reporter.scenario)
+            reporter.scenario_loaded(loaded)
+        _refuse_if_unfit(project, gates, database, selected, parameters)
+        folder = runs.create(project)
+        ended = _run_notebooks(project, selected, database, parameters, folder, reporter)
+        results = finish(folder, selected)
+    finally:
+        database.close()
+    exit_code = ended or _exit_code(results)
+    return Finished(results, folder.finish(), exit_code, time.perf_counter() - started)
+
+
+def finish(folder: RunFolder, selected: Sequence[PhaseDeclaration]) -> Results:
+    """Results and pages from the journal; cells of executed notebooks get their true state."""
+    results = evidence.compute(folder.run_id, folder.journal.read(), selected)
+    for phase in results.phases:
+        states = {cell.cell: cell.state for cell in phase.cells}
+        tell_the_truth(folder.notebooks / f"{phase.notebook}.ipynb", states)
+    write_whole(folder.path / "results.json", json.dumps(results.to_json(), indent=1, ensure_ascii=False, default=str))
+    pages.write(folder, results)
+    return results
+
+
+def _run_notebooks(
+    project: Project,
+    selected: Sequence[PhaseDeclaration],
+    database: Database,
+    parameters: RunParameters,
+    folder: RunFolder,
+    reporter: Reporter,
+) -> int:
+    """All selected notebooks up to the first red one; the exit code of an interruption, or 0."""
+    journal = folder.journal
+    journal.write("run_started", run=folder.run_id, **_facts(database, parameters, selected))
+    ended, exit_code = "finished", 0
+    try:
+        with _interruptible():
+            for phase in selected:
+                outcome = _run_notebook(project, phase, parameters, folder, reporter)
+                reporter.phase(outcome)
+                if outcome.verdict != "PASS":
+                    break
+    except Interrupted as interruption:
+        ended, exit_code = f"interrupted by {interruption}", interruption.exit_code
+    journal.write("run_finished", run=folder.run_id, ended=ended)
+    return exit_code
+
+
+def _run_notebook(
+    project: Project, phase: PhaseDeclaration, parameters: RunParameters, folder: RunFolder, reporter: Reporter
+) -> PhaseOutcome:
+    reporter.notebook(phase)
+    shown: set[str] = set()
+
+    def tick() -> None:
+        for event in folder.journal.read():
+            if event["event"] == "gate" and event["phase"] == phase.phase and event["gate"] not in shown:
+                shown.add(event["gate"])
+                outcome = evidence.compute(folder.run_id, folder.journal.read(), [phase]).phases[0]
+                reporter.gate(phase, next(gate for gate in outcome.gates if gate.gate == event["gate"]))
+
+    execute(
+        phase.notebook,
+        project=project,
+        folder=folder,
+        parameters=parameters.for_notebooks() | {"run": folder.run_id},
+        engine=parameters.engine,
+        tick=tick,
+    )
+    return evidence.compute(folder.run_id, folder.journal.read(), [phase]).phases[0]
+
+
+def _refuse_if_unfit(
+    project: Project,
+    gates: Gates,
+    database: Database,
+    selected: Sequence[PhaseDeclaration],
+    parameters: RunParameters,
+) -> None:
+    """Everything that would make the run fail later is said now, while the database is as it was."""
+    database.__dict__.pop("server", None)
+    with database.connect() as connection:
+        migrations.set_limits(
+            connection,
+            lock_timeout_ms=parameters.lock_timeout_ms,
+            statement_timeout_ms=parameters.statement_timeout_ms,
+        )
+        store = Store(project, database.server)
+        preflight.refuse_if_unfit(
+            Subject(project, gates, load_canonical(project), database.server, store, connection)
+        )
+    migrating = [phase for phase in selected if phase.revision is not None]
+    before = gates.before(migrating[0].phase) if migrating else None
+    if before is not None and before not in selected and store.proof(before.phase) is None:
+        raise PhaseRefused(
+            f"phase {migrating[0].phase} may not start before phase {before.phase} is proven in this database",
+            where=str(database),
+            next_step=f"gatebook run --from {before.phase}",
+        )
+
+
+def _facts(database: Database, parameters: RunParameters, selected: Sequence[PhaseDeclaration]) -> dict[str, Any]:
+    packages = ("gatebook", "papermill", "nbclient", "sqlalchemy", "psycopg", "alembic", "pandas")
+    return {
+        "database": str(database),
+        "server": f"PostgreSQL {database.server.version}",
+        "server_key": database.server.key,
+        "role": database.server.role,
+        "parameters": parameters.model_dump(),
+        "phases": [phase.phase for phase in selected],
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Interrupted here, wherever papermill is at that moment."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        raise Interrupted(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _exit_code(results: Results) -> int:
+    """0 green, 1 a gate is red, 2 something could not be told."""
+    return {"PASS": 0, "FAIL": 1}.get(results.verdict, 2)

@@ -1,0 +1,136 @@
+"""Folders of runs: built under a temporary name, renamed when complete, never written again.
+
+    outputs/<UTC time>-<short id>.incomplete/   being made, or left by a crash: no evidence
+    outputs/<UTC time>-<short id>.session/      notebooks run one by one, outside a batch
+    outputs/<UTC time>-<short id>/              a finished run
+    outputs/latest                              a link to the newest finished one
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gatebook.errors import ConfigurationError
+from gatebook.journal import Journal
+from gatebook.project import Project
+
+INCOMPLETE = ".incomplete"
+SESSION = ".session"
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder while it is being made."""
+
+    run_id: str
+    path: Path
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.path / "journal.jsonl")
+
+    @property
+    def notebooks(self) -> Path:
+        return self.path / "notebooks"
+
+    @property
+    def html(self) -> Path:
+        return self.path / "html"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    def finish(self) -> Path:
+        """Give the folder its final name and let outputs/latest point to it."""
+        final = self.path.with_name(self.run_id)
+        self.path.rename(final)
+        link = final.parent / f".{LATEST}-{self.run_id}"
+        link.symlink_to(self.run_id)
+        link.replace(final.parent / LATEST)
+        return final
+
+
+def create(project: Project) -> RunFolder:
+    """A new folder for a batch.
+
+    Errors  ConfigurationError when the outputs folder cannot be written
+    """
+    return _make(project, INCOMPLETE, ("notebooks", "html", "data"))
+
+
+def probe_outputs(project: Project) -> None:
+    """Find out that the outputs folder can be written before anything else is done.
+
+    Errors  ConfigurationError when it cannot
+    """
+    try:
+        project.outputs.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=project.outputs, prefix=".probe-") as file:
+            file.write(b"gatebook\n" * 1024)
+            file.flush()
+    except OSError as error:
+        raise _unwritable(project, error) from error
+
+
+def open_run(project: Project, run_id: str) -> RunFolder:
+    """The folder that a batch has made for this run; for "" a new session folder.
+
+    Errors  ConfigurationError when there is no such unfinished run
+    """
+    if not run_id:
+        return _make(project, SESSION, ("data",))
+    folder = project.outputs / f"{run_id}{INCOMPLETE}"
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"there is no unfinished run {run_id!r}",
+            where=str(project.outputs),
+            next_step="leave the parameter run empty, unless `gatebook run` sets it",
+        )
+    return RunFolder(run_id, folder)
+
+
+def latest(project: Project) -> Path | None:
+    """The newest finished run, or None."""
+    link = project.outputs / LATEST
+    return link.resolve() if link.exists() else None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _make(project: Project, ending: str, folders: tuple[str, ...]) -> RunFolder:
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    path = project.outputs / f"{run_id}{ending}"
+    try:
+        path.mkdir(parents=True, mode=0o700)
+        for name in folders:
+            (path / name).mkdir()
+    except OSError as error:
+        raise _unwritable(project, error) from error
+    return RunFolder(run_id, path)
+
+
+def _unwritable(project: Project, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the outputs folder cannot be written: {error.strerror}",
+        where=str(project.outputs),
+        next_step="make it writable for you, or set GATEBOOK_OUTPUTS to a folder that is",
+    )

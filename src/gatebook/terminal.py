@@ -1,0 +1,151 @@
+"""What the command line shows: progress while a run happens, the verdict table, the state of a database."""
+
+import json
+import os
+from types import TracebackType
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gatebook import migrations, runs
+from gatebook.baseline import Store
+from gatebook.database import open_database
+from gatebook.declarations import PhaseDeclaration, load_gates
+from gatebook.evidence.results import GateOutcome, PhaseOutcome
+from gatebook.project import Project
+from gatebook.run import Finished
+from gatebook.scenario import Loaded
+from gatebook.verdicts import VERDICTS
+
+COLOURS = {"PASS": "green", "FAIL": "bold red", "UNKNOWN": "bold yellow"}
+
+
+class Console:
+    """Shows one run: a line for each notebook and gate, and a bar for whatever takes long."""
+
+    def __init__(self) -> None:
+        width = None if os.environ.get("COLUMNS") or os.isatty(1) else 110
+        self.out = RichConsole(highlight=False, width=width)
+        self.bar = Progress(
+            TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn(), console=self.out, transient=True
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> "Console":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def scenario(self, done: int, total: int, name: str) -> None:
+        self._show(f"loading rows: {name}", done, total)
+
+    def scenario_loaded(self, loaded: Loaded) -> None:
+        self._hide()
+        counts = ", ".join(f"{rows:,} {table}" for table, rows in loaded.rows.items() if rows)
+        self.out.print(f"Scenario at revision {loaded.revision} in {loaded.seconds:.1f} s: {counts}", soft_wrap=True)
+
+    def notebook(self, phase: PhaseDeclaration) -> None:
+        self._show(phase.notebook, 0, len(phase.gates))
+
+    def gate(self, phase: PhaseDeclaration, gate: GateOutcome) -> None:
+        if self.task is not None:
+            self.bar.advance(self.task)
+        green = sum(test.verdict == "PASS" for test in gate.tests)
+        self.out.print(f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} ({green} of {len(gate.tests)} tests)")
+
+    def phase(self, outcome: PhaseOutcome) -> None:
+        self._hide()
+        reason = f" – {escape(outcome.reason)}" if outcome.reason else ""
+        seconds = f"{outcome.seconds:.1f} s, {outcome.database_seconds:.1f} s of it database"
+        self.out.print(f"{_badge(outcome.verdict)} {outcome.notebook} ({seconds}){reason}")
+        for gate in outcome.gates:
+            for test in gate.tests:
+                if test.verdict in ("FAIL", "UNKNOWN"):
+                    self.out.print(f"    {_badge(test.verdict)} {test.test} {escape(test.says)}: {escape(test.reason)}")
+
+    def finished(self, finished: Finished) -> None:
+        """The verdict table, what took how long, and where the report lies."""
+        results = finished.results
+        self.out.print(_verdict_table(results.phases))
+        totals = results.totals()
+        gates, tests, own = totals["gates"], totals["tests"], totals["own_gates"]
+        self.out.print(
+            f"{_badge(results.verdict)} {gates['green']} of {gates['of']} gates and {tests['green']} of {tests['of']} tests "
+            f"green, and {own['green']} of {own['of']} further gates (data preserved, nothing else changed, …)"
+        )
+        notebooks, database = totals["seconds"], totals["database_seconds"]
+        rest = finished.seconds - notebooks
+        self.out.print(
+            f"Time: {finished.seconds:.1f} s = notebooks {notebooks - database:.1f} s + database in notebooks "
+            f"{database:.1f} s + loading rows, checks and report {rest:.1f} s"
+        )
+        if results.ended != "finished":
+            self.out.print(f"The run was {results.ended}; its record says what was reached.")
+        self.out.print(f"Report: {finished.folder / 'index.html'}", soft_wrap=True)
+
+    def _show(self, text: str, done: int, total: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task(text, total=total)
+        self.bar.update(self.task, description=text, completed=done, total=total)
+
+    def _hide(self) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+            self.task = None
+
+
+def status(project: Project, database_name: str) -> None:
+    """The last run, and where a database stands."""
+    out = RichConsole(highlight=False)
+    last = runs.latest(project)
+    if last is None:
+        out.print("No finished run in outputs/.")
+    else:
+        results = json.loads((last / "results.json").read_text(encoding="utf-8"))
+        out.print(f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, on {results['facts']['database']}")
+        out.print(f"Report: {last / 'index.html'}", soft_wrap=True)
+    database = open_database(database_name, project=project)
+    try:
+        with database.connect() as connection:
+            revision = migrations.current(connection)
+        migrations.position(project, revision)
+        store = Store(project, database.server)
+        out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {migrations.head(project)}")
+        for phase in load_gates(project).migrating():
+            proof = store.proof(phase.phase)
+            said = f"proven by run {proof['run']} at {proof['at'][:19]}" if proof else "not proven"
+            out.print(f"  phase {phase.phase:<3} {said}")
+    finally:
+        database.close()
+
+
+def _verdict_table(phases: list[PhaseOutcome]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("verdict", "phase", "claim"):
+        table.add_column(name)
+    for name in ("gates", "tests", "seconds"):
+        table.add_column(name, justify="right")
+    for phase in phases:
+        tests = [test for gate in phase.gates for test in gate.tests]
+        table.add_row(
+            _badge(phase.verdict),
+            phase.phase,
+            escape(phase.title),
+            f"{sum(gate.verdict == 'PASS' for gate in phase.gates)}/{len(phase.gates)}",
+            f"{sum(test.verdict == 'PASS' for test in tests)}/{len(tests)}",
+            f"{phase.seconds:.1f}",
+        )
+    return table
+
+
+def _badge(verdict: str) -> str:
+    kind = VERDICTS.get(verdict)
+    colour = COLOURS.get(verdict, "dim")
+    return f"[{colour}]{kind.symbol if kind else '·'} {verdict}[/]"
