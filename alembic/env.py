@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import context
 from alembic.util import CommandError
+
 from gatebook import migrations
 from gatebook.database import EMBEDDED, open_database
 from gatebook.errors import GatebookError

@@ -105,6 +105,12 @@ class Canonical(Declared):
             if phase is None or column.phase == phase
         ]
 
+    def invariants(self, table: str, *, phase: str) -> dict[str, str]:
+        """The invariant of each column that one phase adds."""
+        return {
+            name: column.invariant for name, column in self.tables[table].columns.items() if column.phase == phase
+        }
+
     def touched(self, phase: str) -> list[str]:
         """Tables that exist before the phase and that it changes, sorted."""
         return sorted(name for name, table in self.tables.items() if table.phase != phase and _mentions(table, phase))

@@ -31,9 +31,7 @@ class Query:
         return tuple(dict(row) for row in execute(connection, self.sql, self.parameters).mappings())
 
 
-def execute(
-    connection: sa.Connection, sql: str, parameters: Mapping[str, Any] | None = None
-) -> sa.CursorResult[Any]:
+def execute(connection: sa.Connection, sql: str, parameters: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
     """Run SQL as it stands; only with parameters does the driver look for placeholders in it."""
     if parameters:
         return connection.exec_driver_sql(sql, dict(parameters))

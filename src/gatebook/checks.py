@@ -17,7 +17,7 @@ def has_table(name: str) -> Check:
     return _found("table", name, {})
 
 
-def has_column(name: str, *, type: str = ANY, nullable: bool = ANY, default: str | None = ANY) -> Check:  # noqa: A002
+def has_column(name: str, *, type: str = ANY, nullable: bool = ANY, default: str | None = ANY) -> Check:
     """The column exists with this type, nullability and default. Rows: catalog.columns(table)."""
     return _found("column", name, {"type": type, "nullable": nullable, "default": default})
 
@@ -83,6 +83,12 @@ def has_index(
             "is_valid": True,
         },
     )
+
+
+def have_indexes(keys: Mapping[str, Sequence[str]]) -> Check:
+    """Each index exists, is valid, plain (no payload, no predicate) and on these keys. Rows: catalog.indexes(table)."""
+    plain = {"included": [], "predicate": None, "is_unique": False, "is_valid": True}
+    return _all_found("index", [{"index": name, "columns": list(columns), **plain} for name, columns in keys.items()])
 
 
 def has_unique_index(name: str, *, columns: Sequence[str]) -> Check:

@@ -12,10 +12,14 @@ import typer
 
 from gatebook.errors import GatebookError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n\n")[0], pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help=__doc__.split("\n\n")[0], pretty_exceptions_enable=False
+)
 
 Params = Annotated[Path, typer.Option("--params", help="A params file: database, limits, scenario, sign-off.")]
-DatabaseName = Annotated[str, typer.Option("--database", help='"embedded", or the name of a variable that holds a URL.')]
+DatabaseName = Annotated[
+    str, typer.Option("--database", help='"embedded", or the name of a variable that holds a URL.')
+]
 
 
 def main() -> None:

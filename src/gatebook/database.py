@@ -112,9 +112,7 @@ class Database:
 
     @cached_property
     def engine(self) -> sa.Engine:
-        engine = sa.create_engine(
-            "postgresql+psycopg://", creator=self.open_session, pool_size=2, pool_pre_ping=True
-        )
+        engine = sa.create_engine("postgresql+psycopg://", creator=self.open_session, pool_size=2, pool_pre_ping=True)
         _keep_time(engine)
         return engine
 

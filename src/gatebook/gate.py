@@ -52,6 +52,18 @@ class Gate:
 
         return self._judged(test, judge, sql=plan.sql, writes=True)
 
+    def rejects_null(self, test: str, table: str, column: str) -> TestResult:
+        """NULL in this column must fail with 23502 on exactly this column."""
+        return self.rejects(test, probes.insert(table, **{column: None}), sqlstate="23502", column=column)
+
+    def rejects_duplicate(self, test: str, table: str, column: str, *, index: str) -> TestResult:
+        """A second row with the same value must fail with 23505 on this unique index."""
+        return self.rejects(test, probes.duplicate(table, column), sqlstate="23505", constraint=index)
+
+    def rejects_check(self, test: str, write: Write, *, check: str) -> TestResult:
+        """The write must fail with 23514 on this check constraint."""
+        return self.rejects(test, write, sqlstate="23514", constraint=check)
+
     def accepts(self, test: str, *writes: Write) -> TestResult:
         """Every write must be accepted and hold what was sent; none is kept."""
         plans = [(write, probes.plan(write, self.phase.fixtures)) for write in writes]
@@ -167,10 +179,10 @@ class Gate:
             return Unknown(what, reason=_no_state(phase))
         if after is None:
             return Unknown(what, reason="row security may hide rows from this role")
-        want = tuple({"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in before.wanted.items())
-        have = tuple(
-            {"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in after.items()
+        want = tuple(
+            {"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in before.wanted.items()
         )
+        have = tuple({"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in after.items())
         different = baseline.data_differences(before.wanted, after)
         if different:
             details = "; ".join(
@@ -249,9 +261,9 @@ def backfill_query(predicates: dict[str, dict[str, str]]) -> Query:
         counts = ", ".join(f"count(*) FILTER (WHERE ({predicate}) IS NOT TRUE)" for predicate in columns.values())
         names = ", ".join(f"'{name}'" for name in columns)
         parts.append(
-            f"SELECT '{table}' AS \"table\", u.\"column\", s.rows_seen, u.rows_wrong\n"
+            f'SELECT \'{table}\' AS "table", u."column", s.rows_seen, u.rows_wrong\n'
             f"  FROM (SELECT count(*) AS rows_seen, ARRAY[{counts}] AS wrong FROM {table}) s,\n"
-            f"       unnest(ARRAY[{names}], s.wrong) AS u(\"column\", rows_wrong)"
+            f'       unnest(ARRAY[{names}], s.wrong) AS u("column", rows_wrong)'
         )
     return Query("\nUNION ALL\n".join(parts))
 

@@ -174,8 +174,11 @@ def _holders(connection: sa.Connection | None) -> str:
         return "lock"
     with contextlib.suppress(sa.exc.SQLAlchemyError), connection.engine.connect() as other:
         rows = other.exec_driver_sql(LOCK_HOLDERS).mappings().all()
-        return "; ".join(
-            f"{row['relation']} is held by pid {row['pid']} ({row['role']}, {row['application'] or 'no name'}, {row['state']})"
-            for row in rows
-        ) or "the holder has gone meanwhile"
+        return (
+            "; ".join(
+                f"{row['relation']} is held by pid {row['pid']} ({row['role']}, {row['application'] or 'no name'}, {row['state']})"
+                for row in rows
+            )
+            or "the holder has gone meanwhile"
+        )
     return "the holder could not be asked for"

@@ -1,10 +1,10 @@
 """What a notebook holds: a Phase that applies a revision, and Gates that prove it.
 
-    phase = Phase("4", database=database, mode=mode, run=run)
-    phase.apply()
-    with phase.gate("4.2") as gate:
-        gate.test("4.2.1", catalog.indexes("tenants"), checks.has_unique_index(...))
-    phase.close()
+phase = Phase("4", database=database, mode=mode, run=run)
+phase.apply()
+with phase.gate("4.2") as gate:
+    gate.test("4.2.1", catalog.indexes("tenants"), checks.has_unique_index(...))
+phase.close()
 """
 
 import time
@@ -123,7 +123,9 @@ class Phase:
         yield gate
         verdict = self.gate_verdict(declared)
         green = sum(self.results[test].verdict.is_green for test in declared.tests if test in self.results)
-        self._record("gate", gate=gate_id, title=declared.title, verdict=verdict, green=green, tests=len(declared.tests))
+        self._record(
+            "gate", gate=gate_id, title=declared.title, verdict=verdict, green=green, tests=len(declared.tests)
+        )
         show(GateResult(gate_id, declared.title, verdict, green, len(declared.tests)))
 
     def close(self) -> None:

@@ -54,7 +54,9 @@ def role_attributes(subject: Subject) -> Verdict:
     have = ({"role": server.role, "superuser": server.is_superuser, "bypassrls": server.bypasses_row_security},)
     want = ({"role": server.role, "superuser": False, "bypassrls": False},)
     if server.is_superuser or server.bypasses_row_security:
-        return Fail(what, have, want, f"role {server.role} is not subject to row security; connect as the tables' owner")
+        return Fail(
+            what, have, want, f"role {server.role} is not subject to row security; connect as the tables' owner"
+        )
     return Pass(what, have, want)
 
 
@@ -82,7 +84,9 @@ def role_privileges(subject: Subject) -> Verdict:
     want = ({"schema": privileges["schema"], "may_create": True, "may_use": True, "tables_of_others": ""},)
     role = subject.server.role
     if not privileges["may_create"]:
-        reason = f"role {role} may not create in schema {privileges['schema']}: GRANT CREATE, USAGE ON SCHEMA … TO {role}"
+        reason = (
+            f"role {role} may not create in schema {privileges['schema']}: GRANT CREATE, USAGE ON SCHEMA … TO {role}"
+        )
         return Fail(what, have, want, reason)
     if foreign:
         owners = ", ".join(sorted({row["owner"] for row in foreign}))

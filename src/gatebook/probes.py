@@ -355,4 +355,3 @@ def _expression(fixture: Fixture, column: str, keys: Mapping[str, str]) -> str:
             f"the fixture has no column {column}", where="params/fixtures.yaml", next_step="add it to the row"
         )
     return fixture.row[column].format(**keys)
-

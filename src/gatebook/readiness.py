@@ -87,7 +87,9 @@ def additions_are(wanted: dict[str, int], *, stated: dict[str, int]) -> Examinat
             {"statistic": name, "measured": measured[name], "stated": stated.get(name)} for name in wanted
         )
         want: Rows = tuple({"statistic": name, "measured": number} for name, number in wanted.items())
-        wrong = [f"{name}: {measured[name]}, wanted {number}" for name, number in wanted.items() if measured[name] != number]
+        wrong = [
+            f"{name}: {measured[name]}, wanted {number}" for name, number in wanted.items() if measured[name] != number
+        ]
         return Fail(what, have, want, "; ".join(wrong)) if wrong else Pass(what, have, want)
 
     return examination

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gatebook import migrations, preflight, runs, scenario
+from gatebook import migrations, preflight, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.database import Database, open_database
@@ -23,15 +23,15 @@ from gatebook.evidence.results import GateOutcome, PhaseOutcome, Results
 from gatebook.executing import execute, prepare_environment, tell_the_truth
 from gatebook.project import Project
 from gatebook.runs import RunFolder, write_whole
+from gatebook.scenario import Loaded, load
 from gatebook.subject import Subject
-
 
 
 class Reporter(Protocol):
     """Whoever shows a run while it happens."""
 
     def scenario(self, done: int, total: int, name: str) -> None: ...
-    def scenario_loaded(self, loaded: scenario.Loaded) -> None: ...
+    def scenario_loaded(self, loaded: Loaded) -> None: ...
     def notebook(self, phase: PhaseDeclaration) -> None: ...
     def gate(self, phase: PhaseDeclaration, gate: GateOutcome) -> None: ...
     def phase(self, outcome: PhaseOutcome) -> None: ...
@@ -102,7 +102,7 @@ def run(
     try:
         runs.probe_outputs(project)
         if parameters.scenario is not None and selected[0] is gates.phases[0]:
-            loaded = scenario.load(database, project, parameters.scenario, progress=reporter.scenario)
+            loaded = load(database, project, parameters.scenario, progress=reporter.scenario)
             reporter.scenario_loaded(loaded)
         _refuse_if_unfit(project, gates, database, selected, parameters)
         folder = runs.create(project)
@@ -190,9 +190,7 @@ def _refuse_if_unfit(
             statement_timeout_ms=parameters.statement_timeout_ms,
         )
         store = Store(project, database.server)
-        preflight.refuse_if_unfit(
-            Subject(project, gates, load_canonical(project), database.server, store, connection)
-        )
+        preflight.refuse_if_unfit(Subject(project, gates, load_canonical(project), database.server, store, connection))
     migrating = [phase for phase in selected if phase.revision is not None]
     before = gates.before(migrating[0].phase) if migrating else None
     if before is not None and before not in selected and store.proof(before.phase) is None:

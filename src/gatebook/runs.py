@@ -1,9 +1,9 @@
 """Folders of runs: built under a temporary name, renamed when complete, never written again.
 
-    outputs/<UTC time>-<short id>.incomplete/   being made, or left by a crash: no evidence
-    outputs/<UTC time>-<short id>.session/      notebooks run one by one, outside a batch
-    outputs/<UTC time>-<short id>/              a finished run
-    outputs/latest                              a link to the newest finished one
+outputs/<UTC time>-<short id>.incomplete/   being made, or left by a crash: no evidence
+outputs/<UTC time>-<short id>.session/      notebooks run one by one, outside a batch
+outputs/<UTC time>-<short id>/              a finished run
+outputs/latest                              a link to the newest finished one
 """
 
 import contextlib

@@ -33,9 +33,7 @@ class Subject:
         """The phases that this database has not had yet."""
         here = migrations.position(self.project, self.revision)
         return [
-            phase.phase
-            for phase in self.gates.migrating()
-            if migrations.position(self.project, phase.revision) > here
+            phase.phase for phase in self.gates.migrating() if migrations.position(self.project, phase.revision) > here
         ]
 
 

@@ -58,7 +58,9 @@ class Console:
         if self.task is not None:
             self.bar.advance(self.task)
         green = sum(test.verdict == "PASS" for test in gate.tests)
-        self.out.print(f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} ({green} of {len(gate.tests)} tests)")
+        self.out.print(
+            f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} ({green} of {len(gate.tests)} tests)"
+        )
 
     def phase(self, outcome: PhaseOutcome) -> None:
         self._hide()
@@ -109,7 +111,9 @@ def status(project: Project, database_name: str) -> None:
         out.print("No finished run in outputs/.")
     else:
         results = json.loads((last / "results.json").read_text(encoding="utf-8"))
-        out.print(f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, on {results['facts']['database']}")
+        out.print(
+            f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, on {results['facts']['database']}"
+        )
         out.print(f"Report: {last / 'index.html'}", soft_wrap=True)
     database = open_database(database_name, project=project)
     try:
