@@ -128,7 +128,7 @@ def _sum_of(connection: sa.Connection, table: str, names: list[str], live: list[
         hashes=sql.SQL(", ").join(hashes),
         table=sql.SQL(table),  # regclass text: quoted where it must be
     )
-    rows, checksum, *sums = catalog.execute(connection, statement.as_string()).one()
+    rows, checksum, *sums = tuple(catalog.execute(connection, statement.as_string()).one())
     return TableSum(rows, checksum, dict(zip(names, sums, strict=True)))
 
 
@@ -179,7 +179,8 @@ class Store:
 
     def proof(self, phase: str) -> Mapping[str, Any] | None:
         """When and by which run the phase was proven in this database, or None."""
-        return self._read(f"proof-{phase}.json")
+        proof: Mapping[str, Any] | None = self._read(f"proof-{phase}.json")
+        return proof
 
     def forget(self, phase: str) -> None:
         """The phase is being applied or was found red: what was known of it is no longer true."""

@@ -107,9 +107,7 @@ class Canonical(Declared):
 
     def invariants(self, table: str, *, phase: str) -> dict[str, str]:
         """The invariant of each column that one phase adds."""
-        return {
-            name: column.invariant for name, column in self.tables[table].columns.items() if column.phase == phase
-        }
+        return {name: column.invariant for name, column in self.tables[table].columns.items() if column.phase == phase}
 
     def touched(self, phase: str) -> list[str]:
         """Tables that exist before the phase and that it changes, sorted."""
@@ -236,7 +234,7 @@ def _say(attributes: Mapping[str, Any]) -> str:
 
 
 def _mentions(table: TableDeclaration, phase: str) -> bool:
-    things = [*table.columns.values(), *table.constraints.values(), *table.indexes.values()]
+    things: list[Any] = [*table.columns.values(), *table.constraints.values(), *table.indexes.values()]
     things += [*table.removed_indexes.values(), *table.policies.values()]
     return any(thing.phase == phase for thing in things) or any(
         column.changed and column.changed.phase == phase for column in table.columns.values()

@@ -117,7 +117,8 @@ WITH ours AS (
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relname <> 'alembic_version'
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-                      WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
+                      WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
+                        AND e.deptype = 'e')
 )
 """
 
@@ -174,7 +175,8 @@ SELECT o.name || '.' || pg_catalog.quote_ident(c.relname) AS object,
   FROM ours o
   JOIN pg_catalog.pg_index i ON i.indrelid = o.oid
   JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
- WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                    WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
  ORDER BY o.name, c.relname
 """,
         "policy": RELATIONS
@@ -204,7 +206,8 @@ SELECT o.name || ' to ' || g.role AS object, g.privileges
   FROM ours o,
        LATERAL (SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' WHEN o.relowner THEN '<owner>'
                                       ELSE pg_catalog.pg_get_userbyid(x.grantee)::text END AS role,
-                       pg_catalog.string_agg(x.privilege_type || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END,
+                       pg_catalog.string_agg(x.privilege_type
+                                             || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END,
                                              ', ' ORDER BY x.privilege_type) AS privileges
                   FROM pg_catalog.aclexplode(coalesce(o.relacl, pg_catalog.acldefault('r', o.relowner))) x
                  WHERE NOT (x.grantee = o.relowner AND x.privilege_type = 'MAINTAIN')

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, MEASURED, STATED = "#24292f", "#0969da", "#8c959f"
@@ -34,7 +35,7 @@ def before_and_after(
     return figure
 
 
-def _bars(axis: plt.Axes, counts: Mapping[str, int], offset: float, colour: str, label: str) -> None:
+def _bars(axis: Axes, counts: Mapping[str, int], offset: float, colour: str, label: str) -> None:
     places = [place - offset for place in range(len(counts))]
     bars = axis.bar(places, list(counts.values()), width=0.38, color=colour, label=label)
     axis.bar_label(bars, padding=2, fontsize=9)

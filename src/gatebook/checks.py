@@ -87,7 +87,7 @@ def has_index(
 
 def have_indexes(keys: Mapping[str, Sequence[str]]) -> Check:
     """Each index exists, is valid, plain (no payload, no predicate) and on these keys. Rows: catalog.indexes(table)."""
-    plain = {"included": [], "predicate": None, "is_unique": False, "is_valid": True}
+    plain: dict[str, Any] = {"included": [], "predicate": None, "is_unique": False, "is_valid": True}
     return _all_found("index", [{"index": name, "columns": list(columns), **plain} for name, columns in keys.items()])
 
 

@@ -190,7 +190,7 @@ def _to_conninfo(name: str, url: str) -> str:
     """The URL as libpq takes it. The parser's own message may quote the password, so it is not shown."""
     url = re.sub(r"^postgres(ql)?\+psycopg(2|_async)?://", "postgresql://", url)
     try:
-        return libpq.make_conninfo(**libpq.conninfo_to_dict(url))
+        return libpq.make_conninfo(url)
     except psycopg.ProgrammingError:
         raise ConfigurationError(
             f"the environment variable {name} does not hold a PostgreSQL URL",

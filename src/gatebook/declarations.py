@@ -11,6 +11,7 @@ from gatebook.errors import ConfigurationError
 from gatebook.project import Project
 
 Model = TypeVar("Model", bound=BaseModel)
+Item = TypeVar("Item")
 
 
 class Declared(BaseModel):
@@ -160,7 +161,7 @@ def near_miss(name: str, known: list[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _named(items: list[Any], attribute: str, wanted: str, otherwise: str) -> Any:
+def _named(items: list[Item], attribute: str, wanted: str, otherwise: str) -> Item:
     for item in items:
         if getattr(item, attribute) == wanted:
             return item

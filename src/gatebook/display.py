@@ -18,9 +18,11 @@ STYLE = """<style>
 .gb b.pass { color: #1a7f37 } .gb b.fail { color: #cf222e } .gb b.unknown { color: #9a6700 }
 @media (prefers-color-scheme: dark) {
  .gb b.pass { color: #3fb950 } .gb b.fail { color: #ff7b72 } .gb b.unknown { color: #d29922 } }
-body[data-jp-theme-light=true] .gb b.pass { color: #1a7f37 } body[data-jp-theme-light=true] .gb b.fail { color: #cf222e }
+body[data-jp-theme-light=true] .gb b.pass { color: #1a7f37 }
+body[data-jp-theme-light=true] .gb b.fail { color: #cf222e }
 body[data-jp-theme-light=true] .gb b.unknown { color: #9a6700 }
-body[data-jp-theme-light=false] .gb b.pass { color: #3fb950 } body[data-jp-theme-light=false] .gb b.fail { color: #ff7b72 }
+body[data-jp-theme-light=false] .gb b.pass { color: #3fb950 }
+body[data-jp-theme-light=false] .gb b.fail { color: #ff7b72 }
 body[data-jp-theme-light=false] .gb b.unknown { color: #d29922 }
 .gb .scroll { overflow-x: auto; max-width: 100% }
 .gb table { border-collapse: collapse; margin: .2em 0 .4em; font-size: 12px; font-variant-numeric: tabular-nums }
@@ -212,7 +214,7 @@ def show(*things: Shown) -> None:
     from IPython.display import display
 
     if get_ipython() is not None:
-        display(*things)  # type: ignore[no-untyped-call]
+        display(*things)
 
 
 def _cell(value: Any) -> str:

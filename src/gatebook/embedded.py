@@ -65,14 +65,14 @@ class EmbeddedServer:
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
         self.socket_folder = _socket_folder(self.data)
-        self._users: Any = None
+        self._users: int | None = None  # a file descriptor: held until released or until the process ends
 
     def acquire(self) -> "EmbeddedServer":
         """Start the server if nobody has, and count this process among its users until it ends."""
         if self._users is not None:
             return self
         self._prepare_folders()
-        self._users = (self.home / "server-users.lock").open("w")
+        self._users = os.open(self.home / "server-users.lock", os.O_CREAT | os.O_WRONLY, 0o600)
         fcntl.flock(self._users, fcntl.LOCK_SH)
         try:
             with self._one_at_a_time():
@@ -86,7 +86,7 @@ class EmbeddedServer:
     def release(self) -> None:
         """Stop being a user. The server stops when nobody is left."""
         if self._users is not None:
-            self._users.close()
+            os.close(self._users)
             self._users = None
 
     def conninfo(self, database: str = DEFAULT_DATABASE, *, user: str = OWNER) -> str:
@@ -166,7 +166,7 @@ class EmbeddedServer:
             except BlockingIOError:
                 return
         stop = [str(_binaries() / "pg_ctl"), "stop", "--mode", "fast", "--pgdata", str(self.data)]
-        subprocess.Popen(
+        subprocess.run(
             [
                 sys.executable,
                 "-IS",
@@ -181,6 +181,7 @@ class EmbeddedServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            check=True,
         )
 
     # -- mending

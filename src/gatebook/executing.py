@@ -51,6 +51,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             cwd=project.root,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of loopback TCP at every start
             on_cell_execute=_CellHook(journal, notebook, "cell_started", set(cells), tick),
             on_cell_executed=_CellHook(journal, notebook, "cell_finished", set(cells), tick),
         )
@@ -92,7 +93,7 @@ class _CellHook:
     def __init__(self, journal: Journal, notebook: str, event: str, cells: set[str], tick: Tick) -> None:
         self.journal, self.notebook, self.event, self.cells, self.tick = journal, notebook, event, cells, tick
 
-    def __call__(self, *, cell: Any, cell_index: int, execute_reply: Any = None) -> None:
+    def __call__(self, *, cell: Any, execute_reply: Any = None, **_index: int) -> None:
         if cell.id in self.cells:  # not the cell that papermill adds
             status = {"status": execute_reply["content"]["status"]} if execute_reply else {}
             self.journal.write(self.event, notebook=self.notebook, cell=cell.id, **status)

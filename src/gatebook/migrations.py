@@ -176,7 +176,8 @@ def _holders(connection: sa.Connection | None) -> str:
         rows = other.exec_driver_sql(LOCK_HOLDERS).mappings().all()
         return (
             "; ".join(
-                f"{row['relation']} is held by pid {row['pid']} ({row['role']}, {row['application'] or 'no name'}, {row['state']})"
+                f"{row['relation']} is held by pid {row['pid']} "
+                f"({row['role']}, {row['application'] or 'no name'}, {row['state']})"
                 for row in rows
             )
             or "the holder has gone meanwhile"

@@ -244,7 +244,8 @@ class Phase:
         wanted = migrations.script(self.project).get_revision(self.declared.revision or "").down_revision
         if self.revision != wanted:
             raise PhaseRefused(
-                f"phase {self.declared.phase} starts from revision {wanted}; the database stands at {self.revision or 'none'}",
+                f"phase {self.declared.phase} starts from revision {wanted}; "
+                f"the database stands at {self.revision or 'none'}",
                 where=str(self.database),
                 next_step=f"run the phases before it first, or `alembic upgrade {wanted}`",
             )

@@ -51,13 +51,17 @@ def load(
         _refuse_unless_empty(connection, database)
         try:
             migrations.upgrade(connection, project, revision)
-            _fill(connection, project, parameters, as_of, progress or (lambda done, total, name: None))
+            _fill(connection, project, parameters, as_of, progress or _silent)
             rows = _count(connection)
             connection.commit()
             _analyze(connection)
         except sa.exc.DBAPIError as error:
             raise migrations.translate(error, doing="loading the scenario", connection=connection) from error
     return Loaded(rows, revision, time.perf_counter() - started)
+
+
+def _silent(_done: int, _total: int, _name: str) -> None:
+    """Nobody watches."""
 
 
 def _as_of(text: str) -> date:

@@ -54,13 +54,12 @@ class Console:
     def notebook(self, phase: PhaseDeclaration) -> None:
         self._show(phase.notebook, 0, len(phase.gates))
 
-    def gate(self, phase: PhaseDeclaration, gate: GateOutcome) -> None:
+    def gate(self, gate: GateOutcome) -> None:
         if self.task is not None:
             self.bar.advance(self.task)
         green = sum(test.verdict == "PASS" for test in gate.tests)
-        self.out.print(
-            f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} ({green} of {len(gate.tests)} tests)"
-        )
+        tests = f"({green} of {len(gate.tests)} tests)"
+        self.out.print(f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} {tests}")
 
     def phase(self, outcome: PhaseOutcome) -> None:
         self._hide()
@@ -79,8 +78,9 @@ class Console:
         totals = results.totals()
         gates, tests, own = totals["gates"], totals["tests"], totals["own_gates"]
         self.out.print(
-            f"{_badge(results.verdict)} {gates['green']} of {gates['of']} gates and {tests['green']} of {tests['of']} tests "
-            f"green, and {own['green']} of {own['of']} further gates (data preserved, nothing else changed, …)"
+            f"{_badge(results.verdict)} {gates['green']} of {gates['of']} gates and "
+            f"{tests['green']} of {tests['of']} tests green, "
+            f"and {own['green']} of {own['of']} further gates (data preserved, nothing else changed, …)"
         )
         notebooks, database = totals["seconds"], totals["database_seconds"]
         rest = finished.seconds - notebooks
@@ -112,7 +112,8 @@ def status(project: Project, database_name: str) -> None:
     else:
         results = json.loads((last / "results.json").read_text(encoding="utf-8"))
         out.print(
-            f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, on {results['facts']['database']}"
+            f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, "
+            f"on {results['facts']['database']}"
         )
         out.print(f"Report: {last / 'index.html'}", soft_wrap=True)
     database = open_database(database_name, project=project)

@@ -1,0 +1,195 @@
+"""Real servers for the tests: an embedded server of their own, databases copied from templates in a moment."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import psycopg
+import pytest
+from psycopg import sql
+
+from gatebook import scenario
+from gatebook.baseline import Store
+from gatebook.database import Database, open_database
+from gatebook.declarations import ScenarioParameters, load_gates
+from gatebook.errors import PhaseRed
+from gatebook.project import HOME_VARIABLE, OUTPUTS_VARIABLE, PROJECT_VARIABLE, Project
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="2025-11-15")
+
+# Explained skips. Anything else that is skipped fails the run in CI.
+ALLOWED_SKIPS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tests' own embedded server lives here; every folder above it can be walked by the server's user."""
+    folder = tmp_path_factory.mktemp("home")
+    for parent in (folder, *folder.parents):
+        with contextlib.suppress(PermissionError):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kernels and commands that tests start find the tests' server, never the one of the project."""
+    before = dict(os.environ)
+    os.environ |= {
+        HOME_VARIABLE: str(home),
+        OUTPUTS_VARIABLE: str(tmp_path_factory.mktemp("outputs")),
+        PROJECT_VARIABLE: str(ROOT),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
+    os.environ.pop("DATABASE_URL", None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def project(environment: None) -> Project:  # noqa: ARG001 - the variables must be set first
+    """The project itself, with the tests' own server and outputs."""
+    return Project.find(ROOT)
+
+
+@pytest.fixture(scope="session")
+def server(project: Project) -> Iterator[Database]:
+    """Keeps the tests' server up; its default database stays empty."""
+    database = open_database("embedded", project=project)
+    yield database
+    database.close()
+
+
+class Databases:
+    """Makes databases on the tests' server: empty ones, or copies of a template in a fraction of a second."""
+
+    def __init__(self, project: Project, server: Database) -> None:
+        self.project = project
+        self.server = server
+        self._number = 0
+        self._templates: dict[str, str] = {}
+
+    def empty(self) -> Database:
+        self._number += 1
+        return open_database(f"embedded/test_{self._number}", project=self.project)
+
+    def copy(self, template: Database) -> Database:
+        """A copy with the same rows, catalog, states and proofs."""
+        self._number += 1
+        name = f"test_{self._number}"
+        template.engine.dispose()
+        source = template.name.removeprefix("embedded/")
+        with self.maintenance() as connection:
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(source)))
+        made = open_database(f"embedded/{name}", project=self.project)
+        states = Store(self.project, template.server).folder
+        if states.exists():
+            shutil.copytree(states, Store(self.project, made.server).folder)
+        template.engine.dispose()
+        return made
+
+    def drop(self, database: Database) -> None:
+        shutil.rmtree(Store(self.project, database.server).folder, ignore_errors=True)
+        database.engine.dispose()
+        with self.maintenance() as connection:
+            name = sql.Identifier(database.name.removeprefix("embedded/"))
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        database.close()
+
+    @contextlib.contextmanager
+    def maintenance(self, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
+        """The server's superuser, for what only a test may do."""
+        assert self.server.server_process is not None
+        conninfo = self.server.server_process.conninfo(database, user="postgres")
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            yield connection
+
+
+@pytest.fixture(scope="session")
+def databases(project: Project, server: Database) -> Databases:
+    return Databases(project, server)
+
+
+@pytest.fixture(scope="session")
+def legacy(databases: Databases) -> Database:
+    """Template: the small scenario at the revision before phase 4. Copy it, never change it."""
+    database = databases.empty()
+    scenario.load(database, databases.project, SMALL)
+    database.engine.dispose()
+    return database
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: Databases, legacy: Database) -> Database:
+    """Template: phases P to R run green. Copy it, never change it."""
+    database = databases.copy(legacy)
+    for phase in load_gates(databases.project).phases:
+        run_notebook(phase.notebook, database=database.name)
+    database.engine.dispose()
+    return database
+
+
+@pytest.fixture
+def legacy_copy(databases: Databases, legacy: Database) -> Iterator[Database]:
+    copy = databases.copy(legacy)
+    yield copy
+    databases.drop(copy)
+
+
+@pytest.fixture
+def migrated_copy(databases: Databases, migrated: Database) -> Iterator[Database]:
+    copy = databases.copy(migrated)
+    yield copy
+    databases.drop(copy)
+
+
+def run_notebook(notebook: str, *, database: str, validator: str = "a test", **parameters: Any) -> SimpleNamespace:
+    """The code cells of a real notebook, run in this process: the namespace they leave, `red` if close() raised.
+
+    For what needs many runs; the kernels themselves are tested elsewhere.
+    """
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    names: dict[str, Any] = {"red": None}
+    for cell in cells:
+        if cell.cell_type != "code":
+            continue
+        try:
+            exec(compile(cell.source, f"{notebook}:{cell.id}", "exec"), names)
+        except PhaseRed as error:
+            names["red"] = error
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= {"database": database, "validator": validator, **parameters}
+    names["phase"].database.close()
+    return SimpleNamespace(**names)
+
+
+def verdicts(run: SimpleNamespace) -> dict[str, str]:
+    """Test id -> verdict name of a notebook that was run."""
+    return {test: result.verdict.name for test, result in run.phase.results.items()}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The mutation and fault tests take longest: last, so that a plain mistake shows early."""
+    items.sort(key=lambda item: any(name in item.nodeid for name in ("mutations", "faults", "end_to_end")))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
+    unexplained = [name for name in skipped if name not in ALLOWED_SKIPS]
+    if os.environ.get("CI") == "true" and unexplained:
+        terminalreporter.write_line(f"skipped in CI without being on the list: {', '.join(unexplained)}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [report.nodeid for report in reporter.stats.get("skipped", [])] if reporter else []
+    if os.environ.get("CI") == "true" and any(name not in ALLOWED_SKIPS for name in skipped):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
