@@ -17,6 +17,7 @@ from gatebook import scenario
 from gatebook.baseline import Store
 from gatebook.database import Database, open_database
 from gatebook.declarations import ScenarioParameters, load_gates
+from gatebook.embedded import OWNER
 from gatebook.errors import PhaseRed
 from gatebook.project import HOME_VARIABLE, OUTPUTS_VARIABLE, PROJECT_VARIABLE, Project
 
@@ -87,8 +88,9 @@ class Databases:
         template.engine.dispose()
         source = template.name.removeprefix("embedded/")
         with self.maintenance() as connection:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(source)))
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+            names = [sql.Identifier(each) for each in (name, source, OWNER)]
+            connection.execute(statement.format(*names))
         made = open_database(f"embedded/{name}", project=self.project)
         states = Store(self.project, template.server).folder
         if states.exists():
