@@ -39,10 +39,11 @@ def explain(connection: sa.Connection, sql: str) -> Plan:
 def serves(connection: sa.Connection, queries: Mapping[str, str], *, what: str, limit_ms: float) -> Verdict:
     """Each index appears in the plan of its query and the query ends within the limit.
 
-    Sequential scans are discouraged meanwhile: on a small table the planner is right to prefer one, and the
-    question here is whether the index can serve the query at all.
+    Sequential and bitmap scans and sorts are discouraged meanwhile: on a small table the planner is right to prefer
+    them, and the question here is whether the index can serve the query at all, order included.
     """
-    execute(connection, "SET LOCAL enable_seqscan = off")
+    for path in ("seqscan", "bitmapscan", "sort"):
+        execute(connection, f"SET LOCAL enable_{path} = off")
     plans = {index: explain(connection, sql) for index, sql in queries.items()}
     have: Rows = tuple(
         {
