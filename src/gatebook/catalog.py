@@ -328,8 +328,24 @@ def _row(change: str, kind: str, name: str, attribute: str, before: Any, after: 
     }  # fmt: skip
 
 
+def summarise(difference: Rows) -> Rows:
+    """A difference as people read it: change, kind, object, and in words what is or was."""
+    return tuple(
+        {"change": row["change"], "kind": row["kind"], "object": row["object"], "what": _words(row)}
+        for row in difference
+    )
+
+
+def _words(row: Row) -> str:
+    if row["change"] == "changed":
+        return f"{row['attribute']}: {row['before']} → {row['after']}"
+    return str(row["after"] if row["change"] == "added" else row["before"])
+
+
 def _plain(attributes: Mapping[str, Any] | None) -> str | None:
     """The attributes that say something, as one line."""
     if attributes is None:
         return None
-    return "; ".join(f"{key} {value}" for key, value in attributes.items() if value not in (None, "", False))
+    silent = (None, "", False, "-", '"default"')
+    said = {key: value for key, value in attributes.items() if value not in silent}
+    return "; ".join(key if value is True else f"{key} {value}" for key, value in said.items())

@@ -27,10 +27,11 @@ body[data-jp-theme-light=false] .gb b.unknown { color: #d29922 }
 .gb .scroll { overflow-x: auto; max-width: 100% }
 .gb table { border-collapse: collapse; margin: .2em 0 .4em; font-size: 12px; font-variant-numeric: tabular-nums }
 .gb th, .gb td { border-bottom: 1px solid rgba(128,128,128,.35); padding: .15em .7em .15em 0; text-align: left;
- vertical-align: top; max-width: 46em; overflow-wrap: anywhere; white-space: pre-wrap; background: none }
+ vertical-align: top; max-width: 46em; overflow-wrap: break-word; white-space: pre-wrap; background: none }
 .gb th { font-weight: 600; white-space: nowrap } .gb td.num { text-align: right }
 .gb summary { cursor: pointer; opacity: .75 } .gb pre { white-space: pre-wrap; font-size: 12px; margin: .2em 0 .4em }
-.gb .label { opacity: .75 } .gb .gate { border-left: 3px solid rgba(128,128,128,.5); padding-left: .7em }
+.gb b.pass, .gb b.fail, .gb b.unknown { white-space: nowrap } .gb .label { opacity: .75 }
+.gb .gate { border-left: 3px solid rgba(128,128,128,.5); padding-left: .7em }
 </style>"""
 
 SHOWN_ROWS = 50
@@ -38,18 +39,23 @@ SHOWN_ROWS = 50
 
 def frame(rows: Rows) -> pd.DataFrame:
     """Rows as a DataFrame; NULL stays visible as NULL."""
-    return pd.DataFrame([{key: _text(value) for key, value in row.items()} for row in rows])
+    return pd.DataFrame([{key: _text(row.get(key, "")) for key in _names(rows)} for row in rows])
 
 
 def table_html(rows: Rows | Sequence[Mapping[str, Any]], *, limit: int = SHOWN_ROWS) -> str:
     """Rows as an HTML table, escaped, numbers to the right, bounded with the true count below."""
     if not rows:
         return "<div class='label'>no rows</div>"
-    names = list(rows[0])
+    names = _names(rows)
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows[:limit])
+    body = "".join(f"<tr>{''.join(_cell(row.get(name, '')) for name in names)}</tr>" for row in rows[:limit])
     more = f"<div class='label'>{limit} of {len(rows):,} rows</div>" if len(rows) > limit else ""
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}"
+
+
+def _names(rows: Rows | Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order in which they first appear; a row may lack some."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def table_text(rows: Rows | Sequence[Mapping[str, Any]]) -> str:
@@ -119,11 +125,11 @@ class TestResult(Shown):
         reason = f"<div>{html.escape(verdict.reason)}</div>" if verdict.reason else ""
         sql = f"<details><summary>SQL as run</summary><pre>{html.escape(self.sql)}</pre></details>" if self.sql else ""
         same = verdict.have == verdict.want and verdict.have != ()
-        wanted = "" if same or not verdict.want else f"<span class='label'>want</span>{table_html(verdict.want)}"
+        wanted = "" if same or not verdict.want else f"<div class='label'>want</div>{table_html(verdict.want)}"
         label = "have = want" if same else "have"
         return (
             f"{badge(verdict.name)} <b>{html.escape(self.test)}</b> {html.escape(self.says)}{reason}"
-            f"<span class='label'>{label}</span>{table_html(verdict.have)}{wanted}{sql}"
+            f"<div class='label'>{label}</div>{table_html(verdict.have)}{wanted}{sql}"
         )
 
     def __str__(self) -> str:

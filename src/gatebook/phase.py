@@ -109,7 +109,7 @@ class Phase:
         show(
             Note(f"Revision {revision} applied in {applied.seconds:.2f} s, in one transaction."),
             Table("Locks held until the commit", applied.locks),
-            Table("What changed in the catalog", applied.changes),
+            Table("What changed in the catalog", catalog.summarise(applied.changes)),
         )
 
     @contextmanager

@@ -4,6 +4,7 @@ Pages are whole in themselves: no script, no font and no style sheet is fetched,
 read well in light and dark and on paper.
 """
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,14 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["badge"] = badge
+    environment.filters["moment"] = _moment
     environment.filters["rows"] = lambda rows: table_html(tuple(rows))
     return environment
+
+
+def _moment(text: str) -> str:
+    """An ISO time as people read it; a run that was cut off has none."""
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC" if text else "–"
 
 
 def _cells(executed: Path) -> list[dict[str, Any]]:
