@@ -27,6 +27,7 @@ def before_and_after(
             axis.set_xticks(range(len(categories)), categories)
             axis.axhline(0, color=INK, linewidth=0.8)
             axis.spines[["top", "right", "left"]].set_visible(False)
+            axis.set_xlim(-0.6, len(categories) - 0.4)
             axis.margins(y=0.15)
         axes[0].set_ylabel("divergences (count)")
         figure.suptitle(title, fontsize=12, fontweight="bold")
