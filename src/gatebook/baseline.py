@@ -12,12 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
+from tqdm import tqdm
 
 from gatebook import catalog, migrations
 from gatebook.catalog import Query, Rows, Snapshot
 from gatebook.database import Server
 from gatebook.project import Project
 from gatebook.runs import write_whole
+
+PATIENCE_S = 2  # what takes longer shows a progress bar
 
 TABLE_COLUMNS = (
     catalog.RELATIONS
@@ -59,6 +62,24 @@ class State:
         """The sums that the phase must leave over the columns that were there before it."""
         return {**self.data, **self.filled}
 
+    def to_json(self) -> str:
+        content = {
+            "revision": self.revision,
+            "catalog": [[kind, name, attributes] for (kind, name), attributes in self.catalog.items()],
+            "data": {table: asdict(each) for table, each in self.data.items()},
+            "filled": {table: asdict(each) for table, each in self.filled.items()},
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False, default=str)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "State":
+        return cls(
+            content["revision"],
+            {(kind, name): attributes for kind, name, attributes in content["catalog"]},
+            {table: TableSum(**each) for table, each in content["data"].items()},
+            {table: TableSum(**each) for table, each in content["filled"].items()},
+        )
+
 
 Columns = Mapping[str, list[str]]
 Fills = Mapping[tuple[str, str], str]
@@ -80,11 +101,9 @@ def table_sums(connection: sa.Connection, columns: Columns, *, fills: Fills | No
     Source   one scan a table; the caller sees to it that row security hides nothing
     """
     live = table_columns(connection)
-    return {
-        table: _sum_of(connection, table, names, live[table], fills or {})
-        for table, names in columns.items()
-        if table in live and names
-    }
+    wanted = [table for table, names in columns.items() if table in live and names]
+    bar = tqdm(wanted, desc="checksums", unit=" tables", delay=PATIENCE_S, leave=False)
+    return {table: _sum_of(connection, table, columns[table], live[table], fills or {}) for table in bar}
 
 
 def take(connection: sa.Connection, data: dict[str, TableSum]) -> State:
@@ -147,32 +166,12 @@ class Store:
     def __init__(self, project: Project, server: Server) -> None:
         self.folder = project.home / "state" / server.key
 
-    def save_state(self, phase: str, moment: str, state: State) -> str:
-        """Keep a state; the text that was written, for the run's own folder."""
-        text = json.dumps(
-            {
-                "revision": state.revision,
-                "catalog": [[kind, name, attributes] for (kind, name), attributes in state.catalog.items()],
-                "data": {table: asdict(each) for table, each in state.data.items()},
-                "filled": {table: asdict(each) for table, each in state.filled.items()},
-            },
-            indent=1,
-            ensure_ascii=False,
-            default=str,
-        )
-        self._write(f"phase-{phase}-{moment}.json", text)
-        return text
+    def save_state(self, phase: str, moment: str, state: State) -> None:
+        self._write(f"phase-{phase}-{moment}.json", state.to_json())
 
     def state(self, phase: str, moment: str) -> State | None:
         content = self._read(f"phase-{phase}-{moment}.json")
-        if content is None:
-            return None
-        return State(
-            content["revision"],
-            {(kind, name): attributes for kind, name, attributes in content["catalog"]},
-            {table: TableSum(**each) for table, each in content["data"].items()},
-            {table: TableSum(**each) for table, each in content["filled"].items()},
-        )
+        return State.from_json(content) if content else None
 
     def save_proof(self, phase: str, proof: Mapping[str, Any]) -> None:
         self._write(f"proof-{phase}.json", json.dumps(proof, indent=1, default=str))

@@ -4,6 +4,7 @@ Which columns a phase adds, what its catalog difference must be, what its backfi
 far a live catalog is from the specification. Pure: it knows declarations and snapshots, and no connection.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -173,14 +174,16 @@ class Canonical(Declared):
         rows = []
         for (kind, name), _attributes in sorted(snapshot.items()):
             table, _, column = name.rpartition(".")
-            if kind == "table" and name not in self.tables and name not in self.materialized_views:
-                rows.append({"kind": kind, "object": name, "allowed": False})
-            elif kind == "table" and name in self.allowed_extra.get("tables", []):
-                rows.append({"kind": kind, "object": name, "allowed": True})
-            elif kind == "column" and table in self.tables and column not in self.tables[table].columns:
-                rows.append({"kind": kind, "object": name, "allowed": False})
-            elif kind == "column" and column in self.allowed_extra.get(table, []):
-                rows.append({"kind": kind, "object": name, "allowed": True})
+            if kind == "table":
+                is_specified = name in self.tables or name in self.materialized_views
+                allowed = name in self.allowed_extra.get("tables", [])
+            elif kind == "column" and table in self.tables:
+                is_specified = column in self.tables[table].columns
+                allowed = column in self.allowed_extra.get(table, [])
+            else:
+                continue
+            if allowed or not is_specified:
+                rows.append({"kind": kind, "object": name, "allowed": allowed})
         return rows
 
     def _of_table(self, table: str, declared: TableDeclaration, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
@@ -197,9 +200,9 @@ class Canonical(Declared):
                     yield self._divergence(self._severity(declared, thing), table, kind, name, have, want)
 
     def _severity(self, table: TableDeclaration, thing: ObjectDeclaration) -> str:
-        named = {
-            self.severities[column.invariant] for name, column in table.columns.items() if name in thing.definition
-        }
+        own = thing.definition.partition(" REFERENCES ")[0]  # what follows are columns of another table
+        words = set(re.findall(r"\w+", own))
+        named = {self.severities[column.invariant] for name, column in table.columns.items() if name in words}
         return min(named or {"LOW"}, key=SEVERITIES.index)
 
     @staticmethod

@@ -185,9 +185,10 @@ SELECT o.name || '.' || pg_catalog.quote_ident(p.polname) AS object,
        CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
                      ELSE 'ALL' END AS command,
        p.polpermissive AS permissive,
-       (SELECT pg_catalog.string_agg(CASE r WHEN 0 THEN 'PUBLIC' WHEN o.relowner THEN '<owner>'
-                                            ELSE pg_catalog.pg_get_userbyid(r)::text END, ', ' ORDER BY 1)
-          FROM pg_catalog.unnest(p.polroles) r) AS roles,
+       pg_catalog.array_to_string(
+         ARRAY(SELECT CASE r WHEN 0 THEN 'PUBLIC' WHEN o.relowner THEN '<owner>'
+                             ELSE pg_catalog.pg_get_userbyid(r)::text END
+                 FROM pg_catalog.unnest(p.polroles) r ORDER BY 1), ', ') AS roles,
        pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using,
        pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS check,
        pg_catalog.obj_description(p.oid, 'pg_policy') AS comment
@@ -209,10 +210,11 @@ SELECT o.name || ' to ' || g.role AS object, g.privileges
                        pg_catalog.string_agg(x.privilege_type
                                              || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END,
                                              ', ' ORDER BY x.privilege_type) AS privileges
-                  FROM pg_catalog.aclexplode(coalesce(o.relacl, pg_catalog.acldefault('r', o.relowner))) x
+                  FROM pg_catalog.aclexplode(coalesce(o.relacl, pg_catalog.acldefault(
+                         CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", o.relowner))) x
                  WHERE NOT (x.grantee = o.relowner AND x.privilege_type = 'MAINTAIN')
                  GROUP BY x.grantee) g
- WHERE o.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1
+ WHERE o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY 1
 """,
         "column grant": RELATIONS
         + """
@@ -248,9 +250,13 @@ SELECT t.oid::pg_catalog.regtype::text AS object, t.typtype::text AS kind,
           FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) AS labels,
        (SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
           FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid) AS constraints,
+       (SELECT pg_catalog.string_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod), ', '
+                                     ORDER BY a.attnum)
+          FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND NOT a.attisdropped) AS attributes,
        t.typdefault AS default, pg_catalog.obj_description(t.oid, 'pg_type') AS comment
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
- WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND t.typtype IN ('d', 'e', 'r')
+ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+   AND (t.typtype IN ('d', 'e', 'r') OR t.typrelid IN (SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'c'))
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
                     WHERE e.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND e.objid = t.oid AND e.deptype = 'e')
  ORDER BY 1

@@ -1,9 +1,10 @@
 """Judgements over rows that a catalog query or a count returned. Pure: a check never holds a connection.
 
 has_ = it exists and is as said; have_ = each of several; lacks_ = none of them exists; is_ = a property.
-No rows at all means that nothing was seen: Unknown, never a pass.
+No rows at all means that nothing was seen, and no wish that nothing was asked: Unknown, never a pass.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,8 @@ def have_comments(invariants: Mapping[str, str]) -> Check:
     what = f"comments with their invariant on {', '.join(invariants)}"
 
     def check(rows: Rows) -> Verdict:
-        if not rows:
-            return _nothing_seen(what)
+        if not rows or not invariants:
+            return _nothing_seen(what) if invariants else _nothing_asked(what)
         comments = {row["column"]: row["comment"] for row in rows}
         have = tuple({"column": name, "comment": comments.get(name)} for name in invariants)
         want = tuple({"column": n, "comment": f"INVARIANT: {i}. <purpose>"} for n, i in invariants.items())
@@ -101,8 +102,8 @@ def lacks_indexes(*names: str) -> Check:
     what = f"no index {' or '.join(names)}"
 
     def check(rows: Rows) -> Verdict:
-        if not rows:
-            return _nothing_seen(what)
+        if not rows or not names:
+            return _nothing_seen(what) if names else _nothing_asked(what)
         left = [row["index"] for row in rows if row["index"] in names]
         have = tuple({"index": row["index"], "definition": row["definition"]} for row in rows)
         if left:
@@ -134,12 +135,12 @@ def holds_for_all(what: str) -> Check:
 
     def check(rows: Rows) -> Verdict:
         want = tuple({**row, "rows_wrong": 0} for row in rows)
-        if not rows or any(not row["rows_seen"] for row in rows):
-            return Unknown(what, rows, want, "there were no rows to look at, so nothing is proven")
-        wrong = [row for row in rows if row["rows_wrong"] != 0]
+        wrong = [row for row in rows if row["rows_wrong"]]
         if wrong:
             counts = ", ".join(f"{row['column']}: {row['rows_wrong']:,} of {row['rows_seen']:,} rows" for row in wrong)
             return Fail(what, rows, want, f"rows that are not as the backfill should have left them: {counts}")
+        if not rows or not all(row["rows_seen"] and row["rows_wrong"] == 0 for row in rows):
+            return Unknown(what, rows, want, "there were no rows to look at, so nothing is proven")
         return Pass(what, rows, want)
 
     return check
@@ -179,8 +180,8 @@ def _all_found(kind: str, want: Sequence[Mapping[str, Any]]) -> Check:
     what = f"{kind} {', '.join(names)} as specified"
 
     def check(rows: Rows) -> Verdict:
-        if not rows:
-            return _nothing_seen(what)
+        if not rows or not want:
+            return _nothing_seen(what) if want else _nothing_asked(what)
         seen = {row[kind]: row for row in rows}
         have = tuple({key: seen[row[kind]][key] for key in row} for row in want if row[kind] in seen)
         missing = sorted(name for name in names if name not in seen)
@@ -199,10 +200,13 @@ def _differences(have: Mapping[str, Any], want: Mapping[str, Any], kind: str) ->
 
 
 def _carries(comment: str | None, category: str) -> bool:
-    tag = f"INVARIANT: {category}"
-    purpose = (comment or "").partition(tag)[2].strip(" .;:–-")
-    return bool(purpose) and not purpose[0].islower()
+    """The tag as a whole word, and then a word that says what the column is for."""
+    return re.search(rf"INVARIANT: {re.escape(category)}\W+\w", comment or "") is not None
 
 
 def _nothing_seen(what: str) -> Verdict:
     return Unknown(what, (), (), "nothing was seen: the table does not exist, or the query found nothing")
+
+
+def _nothing_asked(what: str) -> Verdict:
+    return Unknown(what, (), (), "nothing was asked for, so nothing is proven")

@@ -12,9 +12,12 @@ import typer
 
 from gatebook.errors import GatebookError
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help=__doc__.split("\n\n")[0], pretty_exceptions_enable=False
-)
+HELP = """An interactive, notebook-driven schema audit workbook for PostgreSQL.
+
+Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143 interrupted.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
 
 Params = Annotated[Path, typer.Option("--params", help="A params file: database, limits, scenario, sign-off.")]
 DatabaseName = Annotated[

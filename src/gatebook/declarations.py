@@ -120,11 +120,13 @@ def load(model: type[Model], path: Path) -> Model:
         raise ConfigurationError(
             f"the file cannot be read: {error.strerror}", where=str(path), next_step="check the path"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("the file is not UTF-8 text", where=str(path), next_step="save it as UTF-8") from error
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigurationError(
-            "the file is not YAML", where=f"{path}: {str(error).splitlines()[-1].strip()}", next_step="mend that line"
+            f"the file is not YAML: {_problem(error)}", where=f"{path}{_line(error)}", next_step="mend that line"
         ) from error
     try:
         return model.model_validate(content)
@@ -132,6 +134,29 @@ def load(model: type[Model], path: Path) -> Model:
         raise ConfigurationError(
             f"{path.name} cannot be used: {_explain(model, error)}", where=str(path), next_step="mend the file"
         ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """A key that stands twice is an error: YAML itself would drop the first in silence, and a test with it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or str(error).partition("\n")[0])
+
+
+def _line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark else ""
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:

@@ -7,12 +7,14 @@ colours follow JupyterLab's theme where there is one, and a verdict is always a 
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 
 from gatebook.verdicts import VERDICTS, Rows, Verdict
 
+# .gb.gb.gb outweighs JupyterLab's own rules for tables.
 STYLE = """<style>
 .gb { font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: 13px; line-height: 1.5; margin: .3em 0 }
 .gb b.pass { color: #1a7f37 } .gb b.fail { color: #cf222e } .gb b.unknown { color: #9a6700 }
@@ -26,9 +28,9 @@ body[data-jp-theme-light=false] .gb b.fail { color: #ff7b72 }
 body[data-jp-theme-light=false] .gb b.unknown { color: #d29922 }
 .gb .scroll { overflow-x: auto; max-width: 100% }
 .gb table { border-collapse: collapse; margin: .2em 0 .4em; font-size: 12px; font-variant-numeric: tabular-nums }
-.gb th, .gb td { border-bottom: 1px solid rgba(128,128,128,.35); padding: .15em .7em .15em 0; text-align: left;
+.gb.gb.gb th, .gb.gb.gb td { border-bottom: 1px solid rgba(128,128,128,.35); padding: .15em .7em .15em 0; text-align: left;
  vertical-align: top; max-width: 46em; overflow-wrap: break-word; white-space: pre-wrap; background: none }
-.gb th { font-weight: 600; white-space: nowrap } .gb td.num { text-align: right }
+.gb th { font-weight: 600; white-space: nowrap } .gb.gb.gb td.num { text-align: right }
 .gb summary { cursor: pointer; opacity: .75 } .gb pre { white-space: pre-wrap; font-size: 12px; margin: .2em 0 .4em }
 .gb b.pass, .gb b.fail, .gb b.unknown { white-space: nowrap } .gb .label { opacity: .75 }
 .gb .gate { border-left: 3px solid rgba(128,128,128,.5); padding-left: .7em }
@@ -224,7 +226,7 @@ def show(*things: Shown) -> None:
 
 
 def _cell(value: Any) -> str:
-    css = " class='num'" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    css = " class='num'" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else ""
     return f"<td{css}>{html.escape(_text(value))}</td>"
 
 

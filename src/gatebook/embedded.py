@@ -8,12 +8,17 @@ companion process waits for the exclusive lock and then stops the server.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib
 import os
+import pwd
+import re
+import secrets
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -33,6 +38,7 @@ OWNER = "gatebook_owner"
 APP_ROLES = ("app_rw", "app_ro")
 DEFAULT_DATABASE = "gatebook"
 SUPERUSER = "postgres"
+PORT = 5432  # names the socket's file; said everywhere, because server and clients would obey a PGPORT
 
 # Roles belong to the whole server. The owner is no superuser and does not bypass row security: the audit
 # must see what users see. It may make databases (scratch copies) and act as the app roles it grants to.
@@ -71,8 +77,7 @@ class EmbeddedServer:
         """Start the server if nobody has, and count this process among its users until it ends."""
         if self._users is not None:
             return self
-        self._prepare_folders()
-        self._users = os.open(self.home / "server-users.lock", os.O_CREAT | os.O_WRONLY, 0o600)
+        self._users = self._open_folders()
         fcntl.flock(self._users, fcntl.LOCK_SH)
         try:
             with self._one_at_a_time():
@@ -90,7 +95,7 @@ class EmbeddedServer:
             self._users = None
 
     def conninfo(self, database: str = DEFAULT_DATABASE, *, user: str = OWNER) -> str:
-        return psycopg.conninfo.make_conninfo(host=str(self.socket_folder), user=user, dbname=database)
+        return psycopg.conninfo.make_conninfo(host=str(self.socket_folder), port=PORT, user=user, dbname=database)
 
     def is_running(self) -> bool:
         try:
@@ -101,15 +106,19 @@ class EmbeddedServer:
 
     # -- making
 
-    def _prepare_folders(self) -> None:
+    def _open_folders(self) -> int:
+        """Make the folders; the opened file that users of the server hold a lock on."""
         try:
             for folder in (self.home, self.folder):
                 folder.mkdir(parents=True, exist_ok=True)
+            if self.data.exists() and self.data.stat().st_uid != _server_uid():
+                raise PermissionError(errno.EPERM, f"its data belongs to user {self.data.owner()}")
+            return os.open(self.home / "server-users.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ServerFailed(
-                f"the folder of the embedded server cannot be made: {error.strerror}",
+                f"the folder of the embedded server cannot be used: {error.strerror}",
                 where=str(self.folder),
-                next_step="run as the user who owns the project folder, or set GATEBOOK_HOME to a folder you own",
+                next_step="run as the user who owns that folder, or set GATEBOOK_HOME to a folder of your own",
             ) from error
 
     @contextmanager
@@ -119,19 +128,23 @@ class EmbeddedServer:
             yield
 
     def _ensure_running(self) -> None:
-        if self.is_running():
+        if (self.data / "postmaster.pid").exists() and self.is_running():
             return
         _open_to_server_user(self.folder)
+        self._end_leftovers()
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
-        self._clear_stale_pid_file()
         self._make_socket_folder()
         self._start()
 
     def _initialise(self) -> None:
-        """initdb into a temporary name, then rename: a half-made cluster is never mistaken for one."""
-        partial = self.folder / "data.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        """initdb into a name of its own, then rename: a half-made cluster is never mistaken for one.
+
+        The initdb of a killed user may live on: it must not write into the folder of this one.
+        """
+        for partial in self.folder.glob("data.partial-*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        partial = self.folder / f"data.partial-{secrets.token_hex(4)}"
         options = ["--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         for name, value in SETTINGS.items():
             options += ["--set", f"{name}={value}"]
@@ -139,10 +152,11 @@ class EmbeddedServer:
         partial.rename(self.data)
 
     def _start(self) -> None:
-        options = f"-k {shlex.quote(str(self.socket_folder))}"
-        self._execute(
-            "pg_ctl", "start", "--wait", "--pgdata", str(self.data), "--log", str(self.log), "--options", options
-        )
+        """pg_ctl puts its paths between double quotes for a shell, so they are escaped, or kept out of its sight."""
+        socket = shlex.quote(str(self.socket_folder))
+        options = f"-p {PORT} -k {socket} -c cluster_name={self.socket_folder.name}"
+        log = re.sub(r'([$`"\\\\])', r"\\\1", str(self.log))
+        self._execute("pg_ctl", "start", "--wait", "--log", log, "--options", options, PGDATA=str(self.data))
         self._bootstrap()
 
     def _bootstrap(self) -> None:
@@ -186,20 +200,30 @@ class EmbeddedServer:
 
     # -- mending
 
-    def _clear_stale_pid_file(self) -> None:
-        """A killed server leaves its pid file; a server that lost its socket answers nobody. Mend both."""
-        pid_file = self.data / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        first_line = pid_file.read_text().split("\n", 1)[0]
-        if first_line.isdigit() and _command_of(int(first_line)).startswith("postgres"):
-            with contextlib.suppress(ServerFailed):
-                self._execute("pg_ctl", "stop", "--mode", "fast", "--wait", "--pgdata", str(self.data))
-        pid_file.unlink(missing_ok=True)
-        for _ in range(50):  # children of a killed postmaster hold its shared memory until they notice
-            if not _has_orphans(self.data):
-                return
+    def _end_leftovers(self) -> None:
+        """A server that lost its socket or its data, and what a killed one left, serve nobody: end them first.
+
+        They are known by the name of the socket folder, not by the pid in a file: that may be anybody's by now.
+        """
+        for _ in range(100):
+            found = self._processes()
+            postmasters = [pid for pid, command in found.items() if not command.startswith("postgres:")]
+            for pid in postmasters or found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT if postmasters else signal.SIGTERM)  # SIGINT: a fast shutdown
+            if not found:
+                break
             time.sleep(0.1)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _processes(self) -> dict[int, str]:
+        """Processes of this server: pid -> command line. Children of the postmaster start with "postgres:"."""
+        programs = ("postgres:", str(_binaries() / "postgres"))
+        return {
+            pid: command
+            for pid, command in _command_lines()
+            if command.startswith(programs) and self.socket_folder.name in command
+        }
 
     def _make_socket_folder(self) -> None:
         folder = self.socket_folder
@@ -214,7 +238,7 @@ class EmbeddedServer:
                 next_step="remove it, or set TMPDIR to a folder of your own",
             )
 
-    def _execute(self, program: str, *arguments: str) -> None:
+    def _execute(self, program: str, *arguments: str, **environment: str) -> None:
         command = [str(_binaries() / program), *arguments]
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open in the server that pg_ctl starts
             done = subprocess.run(
@@ -223,6 +247,7 @@ class EmbeddedServer:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 user=_server_user(),
+                env=os.environ | environment,
                 cwd="/",
                 check=False,
             )
@@ -262,7 +287,7 @@ def _socket_folder(data: Path) -> Path:
     name = f"gatebook-{os.geteuid()}-{hashlib.sha256(os.fsencode(data)).hexdigest()[:12]}"
     for base in (tempfile.gettempdir(), "/tmp"):
         folder = Path(base) / name
-        if len(os.fsencode(folder / ".s.PGSQL.5432")) < 100 and "," not in base:
+        if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) < 100 and "," not in base:
             return folder
     raise ServerFailed("no short temporary folder for the server's socket", next_step="set TMPDIR to a short path")
 
@@ -291,11 +316,19 @@ def _open_to_server_user(folder: Path) -> None:
         _library().ensure_folder_permissions(binaries.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
 
 
-def _command_of(pid: int) -> str:
-    done = subprocess.run(["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False)
-    return Path(done.stdout.strip()).name
+def _server_uid() -> int:
+    user = _server_user()
+    return pwd.getpwnam(user).pw_uid if user else os.geteuid()
 
 
-def _has_orphans(data: Path) -> bool:
-    done = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=False)
-    return any(line.startswith("postgres:") and str(data) in line for line in done.stdout.splitlines())
+def _command_lines() -> Iterator[tuple[int, str]]:
+    """Every process with its command line. Linux has /proc always, and `ps` not in every container."""
+    if Path("/proc/self/cmdline").exists():
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return
+    done = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        yield int(pid), command.strip()

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from psycopg.sql import Literal
 
 from gatebook import catalog, checks, explain, preservation, probes, row_security
 from gatebook.baseline import State
 from gatebook.catalog import Query
 from gatebook.declarations import GateDeclaration, TestDeclaration, near_miss
 from gatebook.display import TestResult, show
-from gatebook.errors import ConfigurationError
+from gatebook.errors import ConfigurationError, PhaseRefused
 from gatebook.probes import Write
 from gatebook.subject import Examination, examine
 from gatebook.verdicts import Check, Pass, Unknown, Verdict
@@ -44,7 +45,7 @@ class Gate:
     ) -> TestResult:
         """The write must fail with this SQLSTATE on this constraint or column, and not without the change."""
         self._agree(test, sqlstate=sqlstate, constraint=constraint, column=column)
-        plan = probes.plan(write, self.phase.fixtures)
+        plan = probes.plan(write, self.phase.fixtures).to_be_rejected
 
         def judge(connection: sa.Connection) -> Verdict:
             return probes.rejected(
@@ -67,7 +68,7 @@ class Gate:
 
     def accepts(self, test: str, *writes: Write) -> TestResult:
         """Every write must be accepted and hold what was sent; none is kept."""
-        plans = [(write, probes.plan(write, self.phase.fixtures)) for write in writes]
+        plans = [(write, probes.plan(write, self.phase.fixtures).to_be_accepted) for write in writes]
         what = self._says(test).says
 
         def judge(connection: sa.Connection) -> Verdict:
@@ -161,6 +162,8 @@ class Gate:
                     verdict = judge(connection)
         except sa.exc.DBAPIError as error:
             verdict = Unknown(says, reason=f"the database answered with an error: {str(error.orig).splitlines()[0]}")
+        except PhaseRefused as error:
+            verdict = Unknown(says, reason=error.what)
         result = TestResult(test, says, verdict, sql)
         self.phase.record_test(self.declared.gate, result, seconds=time.perf_counter() - started)
         show(result)
@@ -207,5 +210,5 @@ def _shown(query: Query) -> str:
     """The SQL as an analyst can paste it: parameters in place."""
     text = query.sql.strip()
     for name, value in query.parameters.items():
-        text = text.replace(f"%({name})s", f"'{value}'")
+        text = text.replace(f"%({name})s", Literal(value).as_string())
     return text

@@ -105,6 +105,13 @@ def set_limits(connection: sa.Connection, *, lock_timeout_ms: int, statement_tim
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(statement_timeout_ms)}")
 
 
+def keep_limits(connection: sa.Connection, *, lock_timeout_ms: int, statement_timeout_ms: int) -> None:
+    """Limits for whatever this connection does, also after a rollback. Ends the transaction it is in."""
+    connection.exec_driver_sql(f"SET lock_timeout = {int(lock_timeout_ms)}")
+    connection.exec_driver_sql(f"SET statement_timeout = {int(statement_timeout_ms)}")
+    connection.commit()
+
+
 def upgrade(connection: sa.Connection, project: Project, to: str) -> None:
     """Run the upgrades up to a revision inside the caller's transaction.
 

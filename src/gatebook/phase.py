@@ -97,6 +97,8 @@ class Phase:
         applied = Migration(
             self.project, self.database, self.canonical, self.declared, self.lock_timeout_ms, self.statement_timeout_ms
         ).apply(self.store)
+        for moment, state in (("before", applied.before), ("after", applied.after)):
+            runs.write_whole(self.folder.data / f"phase-{self.declared.phase}-{moment}.json", state.to_json())
         self._record(
             "applied",
             revision=revision,

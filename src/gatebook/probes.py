@@ -96,9 +96,12 @@ def cascade(table: str, *, takes: str) -> Write:
     return Write(table, kind="cascade", children=takes)
 
 
+DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE;"  # constraints that wait for the commit speak now
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The statements of a probe: what is given, the unchanged row, the one that counts."""
+    """The statements of a probe: what is given, the unchanged row, the one that counts, what is there then."""
 
     given: tuple[str, ...]
     control: tuple[str, ...]
@@ -106,8 +109,20 @@ class Plan:
     reading: str = ""
 
     @property
+    def to_be_rejected(self) -> "Plan":
+        """Without reading what was written: nothing should be."""
+        return replace(self, reading="")
+
+    @property
+    def to_be_accepted(self) -> "Plan":
+        """Without the control: the attempt itself shows whether such a row goes in."""
+        return replace(self, control=())
+
+    @property
     def sql(self) -> str:
-        steps = [*self.given, "SAVEPOINT control;", *self.control, "ROLLBACK TO SAVEPOINT control;", *self.attempt]
+        """The statements as they are run, to be pasted anywhere."""
+        control = ["SAVEPOINT control;", *self.control, DEFERRED, "ROLLBACK TO SAVEPOINT control;"]
+        steps = [*self.given, *(control if self.control else []), *self.attempt, DEFERRED]
         return "\n".join(["BEGIN;", *steps, *([self.reading] if self.reading else []), "ROLLBACK;"])
 
 
@@ -121,11 +136,24 @@ def plan(write: Write, fixtures: Fixtures) -> Plan:
     if write.kind == "duplicate":
         return _plan_duplicate(write, fixtures)
     given, keys = _parents(write.table, fixtures, {})
-    role = (f"SET LOCAL ROLE {sql.Identifier(write.role).as_string()};",) if write.role else ()
-    valid = (*role, *_insert(write.table, fixtures, keys, {}))
+    valid = (*_role(write), *_insert(write.table, fixtures, keys, {}))
     if write.kind == "insert":
-        return Plan(tuple(given), valid, (*role, *_insert(write.table, fixtures, keys, write.changes)))
-    return Plan(tuple(given), (), (*valid, _change(write, keys["self"])))
+        attempt = (*_role(write), *_insert(write.table, fixtures, keys, write.changes))
+        return Plan(tuple(given), valid, attempt, _reading(write, fixtures, keys))
+    reading = _reading(write, fixtures, keys) if write.kind == "update" else ""
+    return Plan(tuple(given), valid, (*valid, _change(write, keys["self"])), reading)
+
+
+def _role(write: Write) -> tuple[str, ...]:
+    return (f"SET LOCAL ROLE {sql.Identifier(write.role).as_string()};",) if write.role else ()
+
+
+def _reading(write: Write, fixtures: Fixtures, keys: Mapping[str, str]) -> str:
+    """The row as it lies in the table, after all triggers; "" where it cannot be found again by its id."""
+    if "id" not in fixtures.of(write.table).row or "id" in write.changes:
+        return ""
+    table, key = sql.Identifier(write.table).as_string(), sql.Literal(keys["self"]).as_string()
+    return f"SELECT * FROM {table} WHERE id = {key};"
 
 
 def _change(write: Write, key: str) -> str:
@@ -149,8 +177,8 @@ def _plan_duplicate(write: Write, fixtures: Fixtures) -> Plan:
     same = {write.same: _Expression(_expression(fixtures.of(write.table), write.same, keys))}
     return Plan(
         given=(*first_parents, *first, *second_parents),
-        control=tuple(_insert(write.table, fixtures, second_keys, {})),
-        attempt=tuple(_insert(write.table, fixtures, second_keys, same)),
+        control=(*_role(write), *_insert(write.table, fixtures, second_keys, {})),
+        attempt=(*_role(write), *_insert(write.table, fixtures, second_keys, same)),
     )
 
 
@@ -171,7 +199,7 @@ def _plan_cascade(write: Write, fixtures: Fixtures) -> Plan:
         # append-only guards are no part of the claim; like everything here this is rolled back
         given=(*given, f"ALTER TABLE {table} DISABLE TRIGGER USER;"),
         control=(),
-        attempt=(f"DELETE FROM {table} WHERE id = {victim};",),
+        attempt=(*_role(write), f"DELETE FROM {table} WHERE id = {victim};"),
         reading=(
             f"SELECT count(*) FILTER (WHERE id = {gone}) AS of_the_deleted, "
             f"count(*) FILTER (WHERE id = {kept}) AS of_the_other FROM {children};"
@@ -209,7 +237,9 @@ def accepted(connection: sa.Connection, plan: Plan, *, what: str, changes: Mappi
             for statement in (*plan.given, *plan.attempt):
                 result = execute(session, statement)
             rows = [dict(row) for row in result.mappings()] if result.returns_rows else []
-            execute(session, "SET CONSTRAINTS ALL IMMEDIATE")
+            execute(session, DEFERRED)
+            if rows and plan.reading:
+                rows = [dict(row) for row in execute(session, plan.reading).mappings()]
         except sa.exc.DBAPIError as error:
             return Fail(what, (_diagnosis(error),), want, f"the write was rejected: {_message(error)}")
     if len(rows) != 1:
@@ -233,7 +263,7 @@ def cascades(connection: sa.Connection, plan: Plan, *, what: str) -> Verdict:
                 return Unknown(what, (before,), want, "the rows to delete from could not be made")
             for statement in plan.attempt:
                 execute(session, statement)
-            execute(session, "SET CONSTRAINTS ALL IMMEDIATE")
+            execute(session, DEFERRED)
             have = dict(execute(session, reading).mappings().one())
         except sa.exc.DBAPIError as error:
             return Fail(what, (_diagnosis(error),), want, f"the delete was rejected: {_message(error)}")
@@ -271,7 +301,7 @@ def _attempt(session: sa.Connection, statements: tuple[str, ...]) -> sa.exc.DBAP
             result = execute(session, statement)
             if result.returns_rows and not result.all():
                 raise _swallowed(statement)
-        execute(session, "SET CONSTRAINTS ALL IMMEDIATE")
+        execute(session, DEFERRED)
     except sa.exc.DBAPIError as error:
         return error
     finally:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from gatebook.catalog import RELATIONS, Query, execute
+from gatebook.errors import PhaseRefused
 
 POLICY = "gatebook_sees_all_rows"
 
@@ -45,13 +46,21 @@ def filtered_tables(connection: sa.Connection) -> list[str]:
 def all_rows(connection: sa.Connection) -> Iterator[None]:
     """Within the caller's transaction: this role sees and may write every row of every table.
 
-    Errors  sqlalchemy's InsufficientPrivilege where the role does not own a filtered table
+    Errors  sqlalchemy's InsufficientPrivilege where the role does not own a filtered table; PhaseRefused where a
+            restrictive policy hides rows all the same
     """
     tables = [sql.SQL(name) for name in filtered_tables(connection)]  # regclass text: quoted where it must be
     policy = sql.Identifier(POLICY)
     for table in tables:
         statement = sql.SQL("CREATE POLICY {} ON {} TO CURRENT_USER USING (true) WITH CHECK (true)")
         execute(connection, statement.format(policy, table).as_string())
+    hidden = filtered_tables(connection)
+    if hidden:
+        raise PhaseRefused(
+            f"a restrictive policy may hide rows of {', '.join(hidden)} from this role",
+            where="row security",
+            next_step="let the restrictive policy be for the roles that it is meant to restrict, and not for this one",
+        )
     yield
     for table in tables:
         execute(connection, sql.SQL("DROP POLICY {} ON {}").format(policy, table).as_string())
