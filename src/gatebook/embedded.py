@@ -32,6 +32,7 @@ from typing import Any
 
 import psycopg
 
+from gatebook.embedded_companion import as_user
 from gatebook.errors import ServerFailed
 
 OWNER = "gatebook_owner"
@@ -214,7 +215,9 @@ class EmbeddedServer:
             if not found:
                 break
             time.sleep(0.1)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for file in (self.data / "postmaster.pid", self.socket_folder / f".s.PGSQL.{PORT}.lock"):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def _processes(self) -> dict[int, str]:
         """Processes of this server: pid -> command line. Children of the postmaster start with "postgres:"."""
@@ -246,10 +249,10 @@ class EmbeddedServer:
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
-                user=_server_user(),
                 env=os.environ | environment,
                 cwd="/",
                 check=False,
+                **as_user(_server_user() or ""),
             )
             output.seek(0)
             text = output.read()

@@ -8,8 +8,16 @@ its starter need not wait for it.
 
 import fcntl
 import os
+import pwd
 import subprocess
 import sys
+from typing import Any
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """Arguments for subprocess: this user with its own group and no other; "" for whoever we are."""
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []} if name else {}
+
 
 if __name__ == "__main__":
     if os.fork():
@@ -18,4 +26,4 @@ if __name__ == "__main__":
     with open(watch_file) as watch, open(users_file) as users:  # noqa: PTH123 - starts with every server: no imports
         fcntl.flock(watch, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_EX)
-        subprocess.run(command, check=False, user=user or None)
+        subprocess.run(command, check=False, **as_user(user))

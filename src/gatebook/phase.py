@@ -130,6 +130,17 @@ class Phase:
         )
         show(GateResult(gate_id, declared.title, verdict, green, len(declared.tests)))
 
+    def warn(self, what: str, sql: str) -> None:
+        """Count what is no failure but must not be forgotten; the warning goes into the record and the report.
+
+        sql  returns one count; nothing is said of 0
+        """
+        with self.reading() as connection:
+            count = catalog.execute(connection, sql).scalar_one()
+        if count:
+            self._record("warning", count=count, what=what)
+            show(Note(f"⚠ {count:,} {what}"))
+
     def close(self) -> None:
         """The verdict table. A declared test that was not evaluated is red.
 

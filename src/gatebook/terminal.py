@@ -66,6 +66,8 @@ class Console:
         reason = f" – {escape(outcome.reason)}" if outcome.reason else ""
         seconds = f"{outcome.seconds:.1f} s, {outcome.database_seconds:.1f} s of it database"
         self.out.print(f"{_badge(outcome.verdict)} {outcome.notebook} ({seconds}){reason}")
+        for warning in outcome.warnings:
+            self.out.print(f"    [yellow]⚠[/] {escape(warning)}")
         for gate in outcome.gates:
             for test in gate.tests:
                 if test.verdict in ("FAIL", "UNKNOWN"):

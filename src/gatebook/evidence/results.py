@@ -60,6 +60,7 @@ class PhaseOutcome:
     seconds: float
     database_seconds: float
     unblocks: list[str]
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def _phase(declared: PhaseDeclaration, events: list[Event]) -> PhaseOutcome:
         float(finished[-1]["seconds"]) if finished else 0.0,
         float(closed[-1]["database_seconds"]) if closed else 0.0,
         declared.unblocks,
+        list(dict.fromkeys(f"{event['count']:,} {event['what']}" for event in events if event["event"] == "warning")),
     )
 
 
