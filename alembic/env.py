@@ -13,6 +13,7 @@ from alembic.util import CommandError
 
 from gatebook import migrations
 from gatebook.database import EMBEDDED, open_database
+from gatebook.declarations import near_miss
 from gatebook.errors import GatebookError
 from gatebook.project import Project
 
@@ -32,9 +33,21 @@ def run_in(connection: sa.Connection) -> None:
     context.run_migrations()
 
 
+def limits_given() -> dict[str, int]:
+    """Milliseconds by name; what is misspelt or no number is refused, not ignored."""
+    limits = {"lock_timeout_ms": migrations.LOCK_TIMEOUT_MS, "statement_timeout_ms": migrations.STATEMENT_TIMEOUT_MS}
+    for name, value in context.get_x_argument(as_dictionary=True).items():
+        if name not in limits:
+            raise CommandError(f"-x {name} is not known{near_miss(name, list(limits))}: use {' or '.join(limits)}")
+        if not (value.isascii() and value.isdigit() and int(value)):
+            raise CommandError(f"-x {name}={value} is not a number of milliseconds above 0")
+        limits[name] = int(value)
+    return limits
+
+
 def run_online() -> None:
     """From Alembic's command line: each revision in a transaction of its own."""
-    limits = context.get_x_argument(as_dictionary=True)
+    limits = limits_given()
     database = open_database("DATABASE_URL" if os.environ.get("DATABASE_URL") else EMBEDDED, project=PROJECT)
     try:
         with database.connect() as connection:
@@ -42,12 +55,8 @@ def run_online() -> None:
                 connection=connection,
                 transaction_per_migration=True,
             )
-            connection.exec_driver_sql(
-                f"SET lock_timeout = {int(limits.get('lock_timeout_ms', migrations.LOCK_TIMEOUT_MS))}"
-            )
-            connection.exec_driver_sql(
-                f"SET statement_timeout = {int(limits.get('statement_timeout_ms', migrations.STATEMENT_TIMEOUT_MS))}"
-            )
+            connection.exec_driver_sql(f"SET lock_timeout = {limits['lock_timeout_ms']}")
+            connection.exec_driver_sql(f"SET statement_timeout = {limits['statement_timeout_ms']}")
             connection.commit()
             with context.begin_transaction():
                 context.run_migrations()

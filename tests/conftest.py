@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from command import Command
 from gatebook import scenario
 from gatebook.baseline import Store
 from gatebook.database import Database, open_database
@@ -25,7 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="2025-11-15")
 
 # Explained skips. Anything else that is skipped fails the run in CI.
-ALLOWED_SKIPS: dict[str, str] = {}
+NEEDS_MOUNT = "a disk that fills up is mounted, which not every machine lets a test do; limits on files are tested too"
+ALLOWED_SKIPS: dict[str, str] = {
+    "tests/test_outputs.py::test_full_disk_is_refused_before_the_start": NEEDS_MOUNT,
+    "tests/test_outputs.py::test_disk_that_fills_up_in_the_middle_leaves_no_finished_run": NEEDS_MOUNT,
+}
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +156,21 @@ def migrated_copy(databases: Databases, migrated: Database) -> Iterator[Database
     copy = databases.copy(migrated)
     yield copy
     databases.drop(copy)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An outputs folder of the test's own."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.setenv(OUTPUTS_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outputs: Path) -> Command:  # noqa: ARG001
+    """`gatebook …` in this process, writing into the test's own outputs."""
+    return Command(monkeypatch, capsys)
 
 
 def run_notebook(notebook: str, *, database: str, validator: str = "a test", **parameters: Any) -> SimpleNamespace:

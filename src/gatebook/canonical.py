@@ -232,8 +232,10 @@ def _short(attributes: Mapping[str, Any]) -> str:
 
 
 def _say(attributes: Mapping[str, Any]) -> str:
-    shown = {key: value for key, value in attributes.items() if key != "comment"}
-    return _short(shown) if "type" in shown or "definition" in shown else ", ".join(map(str, shown.values()))
+    if "type" in attributes or "definition" in attributes:
+        return _short(attributes)
+    said = {key: value for key, value in attributes.items() if key != "comment" and value not in (None, "", False)}
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in said.items())
 
 
 def _mentions(table: TableDeclaration, phase: str) -> bool:

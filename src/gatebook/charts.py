@@ -21,8 +21,8 @@ def before_and_after(
     with plt.style.context("default"):
         figure, axes = plt.subplots(1, len(moments), figsize=(9, 3.4), sharey=True, layout="constrained")
         for axis, moment in zip(axes, moments, strict=True):
-            _bars(axis, measured[moment], 0.2, MEASURED, "measured")
-            _bars(axis, stated.get(moment, {}), -0.2, STATED, "stated in the source document")
+            _bars(axis, categories, measured[moment], -0.2, MEASURED, "measured")
+            _bars(axis, categories, stated.get(moment, {}), 0.2, STATED, "stated in the source document")
             axis.set_title(moment, fontsize=11, color=INK)
             axis.set_xticks(range(len(categories)), categories)
             axis.axhline(0, color=INK, linewidth=0.8)
@@ -36,7 +36,9 @@ def before_and_after(
     return figure
 
 
-def _bars(axis: Axes, counts: Mapping[str, int], offset: float, colour: str, label: str) -> None:
-    places = [place - offset for place in range(len(counts))]
+def _bars(
+    axis: Axes, categories: list[str], counts: Mapping[str, int], offset: float, colour: str, label: str
+) -> None:
+    places = [categories.index(name) + offset for name in counts]
     bars = axis.bar(places, list(counts.values()), width=0.38, color=colour, label=label)
     axis.bar_label(bars, padding=2, fontsize=9)

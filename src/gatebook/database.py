@@ -27,6 +27,7 @@ from gatebook.project import Project
 
 EMBEDDED = "embedded"
 CONNECT_TIMEOUT_S = 10
+LONGEST_NAME_BYTES = 63
 
 # One text form for every value on every server and client, so that checksums and evidence are comparable.
 SESSION = (
@@ -133,10 +134,11 @@ class Database:
 
     def open_session(self) -> psycopg.Connection[Any]:
         """A plain psycopg connection with the session settings that all our results rest on."""
+        wanted = self.conninfo
+        if "connect_timeout" not in _words(wanted):
+            wanted = libpq.make_conninfo(wanted, connect_timeout=CONNECT_TIMEOUT_S)
         try:
-            session = psycopg.connect(
-                self.conninfo, connect_timeout=int(_words(self.conninfo).get("connect_timeout", CONNECT_TIMEOUT_S))
-            )
+            session = psycopg.connect(wanted)
         except psycopg.Error as error:
             raise ConnectionFailed(
                 f"cannot open the database {self.name!r}: {mask(str(error), self.conninfo)}",
@@ -190,14 +192,23 @@ def _to_conninfo(name: str, url: str) -> str:
     """The URL as libpq takes it. The parser's own message may quote the password, so it is not shown."""
     url = re.sub(r"^postgres(ql)?\+psycopg(2|_async)?://", "postgresql://", url)
     try:
-        return libpq.make_conninfo(url)
+        conninfo = libpq.make_conninfo(url)
     except psycopg.ProgrammingError:
+        conninfo = ""
+    if not conninfo or ("://" in url and _is_cut_wrongly(conninfo)):
         raise ConfigurationError(
             f"the environment variable {name} does not hold a PostgreSQL URL",
             where=f"variable {name} (its text is not shown: it may hold a password)",
             next_step="give it the form postgresql://user:password@host:port/database?sslmode=require; "
             "special characters in the password are percent-encoded",
-        ) from None
+        )
+    return conninfo
+
+
+def _is_cut_wrongly(conninfo: str) -> bool:
+    """An @ or / of a password that is not percent-encoded ends it early: its rest would show as host, port or name."""
+    words = _words(conninfo)
+    return "@" in words.get("host", "") + words.get("dbname", "") or not re.fullmatch(r"[0-9,]*", words.get("port", ""))
 
 
 def _words(conninfo: str) -> dict[str, str]:
@@ -213,6 +224,12 @@ def mask(text: str, conninfo: str) -> str:
 
 
 def _open_embedded(name: str, wanted: str, project: Project) -> Database:
+    if len(wanted.encode()) > LONGEST_NAME_BYTES:
+        raise ConfigurationError(
+            f"the name {wanted!r} is longer than {LONGEST_NAME_BYTES} bytes, and PostgreSQL would cut it",
+            where="parameter database",
+            next_step="use a shorter name",
+        )
     server = EmbeddedServer(project.home).acquire()
     _create_if_missing(server, wanted)
     return Database(name=name, conninfo=server.conninfo(wanted), server_process=server)

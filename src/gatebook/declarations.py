@@ -1,11 +1,12 @@
 """What a project declares: its gates, its canonical schema, the parameters of a run. Unknown keys are errors."""
 
 import difflib
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gatebook.errors import ConfigurationError
 from gatebook.project import Project
@@ -87,6 +88,12 @@ class ScenarioParameters(Declared):
     as_of: str = "today"
     reset: bool = False
 
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        """YAML reads 2025-11-15 without quotes as a date."""
+        return value.isoformat() if isinstance(value, date) else value
+
 
 class RunParameters(Declared):
     """A params file. Timeouts are milliseconds."""
@@ -128,6 +135,10 @@ def load(model: type[Model], path: Path) -> Model:
         raise ConfigurationError(
             f"the file is not YAML: {_problem(error)}", where=f"{path}{_line(error)}", next_step="mend that line"
         ) from error
+    except (TypeError, ValueError) as error:  # a date that no calendar has, a list as a key
+        raise ConfigurationError(
+            f"the file holds a value that cannot be: {error}", where=str(path), next_step="mend the file"
+        ) from error
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -165,8 +176,10 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
         place = ".".join(str(step) for step in problem["loc"])
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key {place!r}{near_miss(str(problem['loc'][-1]), _keys(model))}")
+        elif not place:
+            parts.append("it holds no keys and values")
         else:
-            parts.append(f"{place or 'file'}: {problem['msg']}")
+            parts.append(f"{place}: {problem['msg']}")
     return "; ".join(parts)
 
 
@@ -182,7 +195,8 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def near_miss(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    alike = [other for other in known if other.casefold() == name.casefold()]
+    close = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

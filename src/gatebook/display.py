@@ -29,7 +29,8 @@ body[data-jp-theme-light=false] .gb b.unknown { color: #d29922 }
 .gb .scroll { overflow-x: auto; max-width: 100% }
 .gb table { border-collapse: collapse; margin: .2em 0 .4em; font-size: 12px; font-variant-numeric: tabular-nums }
 .gb.gb.gb th, .gb.gb.gb td { border-bottom: 1px solid rgba(128,128,128,.35); padding: .15em .7em .15em 0;
- text-align: left; vertical-align: top; max-width: 46em; overflow-wrap: break-word; white-space: pre-wrap; background: none }
+ text-align: left; vertical-align: top; max-width: 46em; overflow-wrap: break-word;
+ white-space: pre-wrap; background: none }
 .gb th { font-weight: 600; white-space: nowrap } .gb.gb.gb td.num { text-align: right }
 .gb summary { cursor: pointer; opacity: .75 } .gb pre { white-space: pre-wrap; font-size: 12px; margin: .2em 0 .4em }
 .gb b.pass, .gb b.fail, .gb b.unknown { white-space: nowrap } .gb .label { opacity: .75 }

@@ -6,20 +6,46 @@ silence. So what ran is told by the journal: a cell counts as run only when the 
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from papermill.exceptions import PapermillExecutionError
+from nbformat.reader import NotJSONError
+from papermill.engines import papermill_engines
+from papermill.exceptions import PapermillException, PapermillExecutionError
 
+from gatebook.errors import ConfigurationError, PhaseRed
 from gatebook.journal import Journal
 from gatebook.project import OUTPUTS_VARIABLE, PROJECT_VARIABLE, Project
 from gatebook.runs import RunFolder
 
 Tick = Callable[[], None]
+
+
+def check_notebooks(notebooks: Sequence[str], *, project: Project, engine: str) -> None:
+    """Find out that the notebooks can be read and that papermill knows the engine, before anything runs.
+
+    Errors  ConfigurationError when not
+    """
+    try:
+        papermill_engines.get_engine(engine)
+    except PapermillException:
+        raise ConfigurationError(
+            f"papermill has no engine {engine!r}", where="parameter engine", next_step="use nbclient, or install it"
+        ) from None
+    for name in notebooks:
+        path = project.notebooks / f"{name}.ipynb"
+        try:
+            nbformat.read(path, as_version=4)
+        except (OSError, NotJSONError, nbformat.ValidationError) as error:
+            raise ConfigurationError(
+                f"notebook {name} cannot be read: {str(error).splitlines()[0]}",
+                where=str(path),
+                next_step="restore the file, or mend params/gates.yaml if it names the wrong one",
+            ) from error
 
 
 def execute(
@@ -112,8 +138,15 @@ def _first_line(error: BaseException) -> str:
     if isinstance(error, DeadKernelError):
         return "the kernel died"
     if isinstance(error, PapermillExecutionError):
-        return f"{error.ename}: {str(error.evalue).splitlines()[0] if error.evalue else ''}"
+        return f"{error.ename}: {_as_line(str(error.evalue), whole=error.ename != PhaseRed.__name__)}"
     return str(error).splitlines()[0]
+
+
+def _as_line(text: str, *, whole: bool) -> str:
+    """The first line; as a whole, where and what next of an error of ours too."""
+    first, *rest = text.splitlines() or [""]
+    ours = [" ".join(line.split()) for line in rest if line.startswith(("  where: ", "  next: "))]
+    return "; ".join([first, *ours] if whole else [first])
 
 
 def _since(started: float) -> float:

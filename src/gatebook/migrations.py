@@ -49,9 +49,16 @@ def script(project: Project) -> ScriptDirectory:
 def head(project: Project) -> str:
     """The one newest revision.
 
-    Errors  MigrationFailed when there are none or several, naming them
+    Errors  MigrationFailed when there are none or several, naming them, or when they cannot be read
     """
-    heads = sorted(script(project).get_heads())
+    try:
+        heads = sorted(script(project).get_heads())
+    except Exception as error:  # a revision is Python: it may fail in any way
+        raise MigrationFailed(
+            f"the migrations cannot be read: {type(error).__name__}: {error}",
+            where=str(project.root / "alembic" / "versions"),
+            next_step="mend the revision that is named; `alembic history` lists them",
+        ) from error
     if len(heads) != 1:
         raise MigrationFailed(
             f"the migrations have {len(heads)} heads: {', '.join(heads) or 'none'}",
@@ -184,7 +191,7 @@ def _holders(connection: sa.Connection | None) -> str:
         return (
             "; ".join(
                 f"{row['relation']} is held by pid {row['pid']} "
-                f"({row['role']}, {row['application'] or 'no name'}, {row['state']})"
+                f"({row['role']}, {row['application'] or 'no name'}, {row['state'] or 'state not shown to us'})"
                 for row in rows
             )
             or "the holder has gone meanwhile"

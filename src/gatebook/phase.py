@@ -68,13 +68,17 @@ class Phase:
         self.lock_timeout_ms = lock_timeout_ms
         self.statement_timeout_ms = statement_timeout_ms
         self.database = open_database(database, project=self.project)
-        self.server = self.database.server
-        self.store = Store(self.project, self.server)
-        self.folder = runs.open_run(self.project, run)
-        self.journal = self.folder.journal
         self.results: dict[str, TestResult] = {}
         self._started = (time.perf_counter(), clock.seconds)
-        self._open(mode)
+        try:
+            self.server = self.database.server
+            self.store = Store(self.project, self.server)
+            self.folder = runs.open_run(self.project, run)
+            self.journal = self.folder.journal
+            self._open(mode)
+        except BaseException:
+            self.database.close()
+            raise
 
     # -- the steps of a notebook
 
@@ -194,12 +198,15 @@ class Phase:
             yield connection
 
     def limit(self, connection: sa.Connection) -> None:
-        migrations.set_limits(
+        migrations.keep_limits(
             connection, lock_timeout_ms=self.lock_timeout_ms, statement_timeout_ms=self.statement_timeout_ms
         )
 
     def subject(self, connection: sa.Connection) -> Subject:
-        return Subject(self.project, self.gates, self.canonical, self.server, self.store, connection)
+        return Subject(
+            self.project, self.gates, self.canonical, self.server, self.store, connection,
+            self.lock_timeout_ms, self.statement_timeout_ms,
+        )  # fmt: skip
 
     def gate_verdict(self, gate: GateDeclaration) -> str:
         found = [self.results[test].verdict.name if test in self.results else "UNKNOWN" for test in gate.tests]

@@ -4,7 +4,10 @@ The same examinations stand as gates in the first notebook and guard the command
 a phase would fail on is refused while it is still as it was.
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+import sqlalchemy as sa
 
 from gatebook import catalog, migrations
 from gatebook.canonical import Canonical
@@ -63,7 +66,10 @@ def role_attributes(subject: Subject) -> Verdict:
 PRIVILEGES = """
 SELECT pg_catalog.current_schema()::text AS schema,
        coalesce(pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'CREATE'), false) AS may_create,
-       pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'USAGE') AS may_use
+       pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'USAGE') AS may_use,
+       coalesce((SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(revision, privilege))
+                   FROM pg_catalog.to_regclass('alembic_version') revision,
+                        pg_catalog.unnest(ARRAY['SELECT', 'UPDATE']) privilege), true) AS may_record_revision
 """
 
 NOT_OWNED = (
@@ -76,21 +82,25 @@ SELECT name AS table, owner FROM ours
 
 
 def role_privileges(subject: Subject) -> Verdict:
-    """May create in the schema, and owns the tables."""
+    """May create in the schema, owns the tables, and may write down the revision."""
     what = "the role may create objects and owns the tables"
     (privileges,) = Query(PRIVILEGES).run(subject.connection)
     foreign = Query(NOT_OWNED).run(subject.connection)
     have = (dict(privileges) | {"tables_of_others": ", ".join(row["table"] for row in foreign)},)
-    want = ({"schema": privileges["schema"], "may_create": True, "may_use": True, "tables_of_others": ""},)
-    role = subject.server.role
+    schema, role = privileges["schema"], subject.server.role
+    may = {"may_create": True, "may_use": True, "may_record_revision": True}
+    want = ({"schema": schema, **may, "tables_of_others": ""},)
+    if schema is None:
+        return Fail(what, have, want, f"no schema of the search path is there, or role {role} may use none of them")
     if not privileges["may_create"]:
-        reason = (
-            f"role {role} may not create in schema {privileges['schema']}: GRANT CREATE, USAGE ON SCHEMA … TO {role}"
-        )
+        reason = f"role {role} may not create in schema {schema}: GRANT CREATE, USAGE ON SCHEMA {schema} TO {role}"
         return Fail(what, have, want, reason)
     if foreign:
         owners = ", ".join(sorted({row["owner"] for row in foreign}))
         return Fail(what, have, want, f"role {role} does not own {have[0]['tables_of_others']}; connect as {owners}")
+    if not privileges["may_record_revision"]:
+        reason = f"role {role} may not write alembic_version: GRANT SELECT, INSERT, UPDATE, DELETE on it, or own it"
+        return Fail(what, have, want, reason)
     return Pass(what, have, want)
 
 
@@ -102,7 +112,8 @@ def revision_known(subject: Subject) -> Verdict:
         head = migrations.head(subject.project)
         here = migrations.position(subject.project, subject.revision)
     except MigrationFailed as error:
-        return Fail(what, (), ({"revision": f"{baseline_revision} or later"},), f"{error.what} ({error.where})")
+        reason = f"{error.what} ({error.where}): {error.next_step}"
+        return Fail(what, (), ({"revision": f"{baseline_revision} or later"},), reason)
     have = ({"revision": subject.revision, "head": head},)
     want = ({"revision": f"{baseline_revision} or later", "head": head},)
     if here < migrations.position(subject.project, baseline_revision):
@@ -187,9 +198,10 @@ def row_counts(subject: Subject) -> Verdict:
     return Pass(what, have, ())
 
 
+SERVER: tuple[Examination, ...] = (server_version, role_attributes)
+
 EXAMINATIONS: tuple[Examination, ...] = (
-    server_version,
-    role_attributes,
+    *SERVER,
     role_privileges,
     revision_known,
     schema_ready,
@@ -198,19 +210,27 @@ EXAMINATIONS: tuple[Examination, ...] = (
 )
 
 
-def refuse_if_unfit(subject: Subject) -> None:
+def refuse_if_unfit(subject: Subject, examinations: Sequence[Examination] = EXAMINATIONS) -> None:
     """All examinations, ending with the first that is not green.
 
-    Errors  PhaseRefused: the database is as it was
+    Errors  PhaseRefused, LockTimeout, StatementTimeout, MigrationFailed: the database is as it was
     """
-    for examination in EXAMINATIONS:
-        verdict = examine(subject, examination, all_rows=examination is legacy_rows)
+    for examination in examinations:
+        verdict = _examined(subject, examination)
         if not verdict.is_green:
             raise PhaseRefused(
                 f"the audit cannot start: {verdict.reason}",
                 where=f"database {subject.server.database}, checking that {verdict.what}",
                 next_step="mend that and run again; nothing was changed",
             )
+
+
+def _examined(subject: Subject, examination: Examination) -> Verdict:
+    try:
+        return examine(subject, examination, all_rows=examination is legacy_rows)
+    except sa.exc.DBAPIError as error:
+        doing = f"the check {examination.__name__} before the audit"
+        raise migrations.translate(error, doing=doing, connection=subject.connection) from error
 
 
 def _missing_basis(canonical: Canonical, snapshot: catalog.Snapshot) -> list[tuple[str, str]]:

@@ -74,7 +74,7 @@ def backfill_query(predicates: dict[str, dict[str, str]]) -> Query:
             f"  FROM (SELECT count(*) AS rows_seen, ARRAY[{counts}] AS wrong FROM {table}) s,\n"
             f'       unnest(ARRAY[{names}], s.wrong) AS u("column", rows_wrong)'
         )
-    return Query("\nUNION ALL\n".join(parts))
+    return Query("\nUNION ALL\n".join(parts) or "SELECT WHERE false -- the phase declares no backfill")
 
 
 def _departures(key: Key, wanted: dict[str, object] | None, have: dict[str, object] | None) -> list[str]:

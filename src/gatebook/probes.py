@@ -8,6 +8,7 @@ happens in one transaction which is rolled back, so that a killed process leaves
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import psycopg
@@ -191,7 +192,7 @@ def _plan_cascade(write: Write, fixtures: Fixtures) -> Plan:
         parents, row_keys = _parents(child, fixtures, shared)
         given += [*parents, *_insert(child, fixtures, row_keys, {})]
         keys.append(row_keys)
-        shared = _roots(row_keys, fixtures)
+        shared = {table: key for table, key in _roots(row_keys, fixtures).items() if table != write.table}
     gone, kept = (sql.Literal(each["self"]).as_string() for each in keys)
     victim = sql.Literal(keys[0][write.table]).as_string()
     table, children = (sql.Identifier(name).as_string() for name in (write.table, child))
@@ -276,7 +277,9 @@ def _same(have: Any, sent: Any) -> bool:
     """Equal after the column's type: 0.5 sent is Decimal("0.500") read."""
     if have is None or sent is None:
         return have is sent
-    return bool(have == type(have)(sent))
+    if isinstance(have, Decimal):
+        return have == Decimal(str(sent))  # not Decimal(0.1), which is a little more than 0.1
+    return bool(have == sent) or str(have) == str(sent)
 
 
 class _never_kept:  # noqa: N801 - reads as a phrase: with _never_kept(connection)

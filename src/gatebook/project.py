@@ -61,4 +61,4 @@ class Project:
 
 def _folder(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    return Path(value).resolve() if value else None
+    return Path(value).absolute() if value else None

@@ -20,7 +20,7 @@ from gatebook.errors import ConfigurationError, PhaseRefused
 from gatebook.evidence import pages
 from gatebook.evidence import results as evidence
 from gatebook.evidence.results import GateOutcome, PhaseOutcome, Results
-from gatebook.executing import execute, prepare_environment, tell_the_truth
+from gatebook.executing import check_notebooks, execute, prepare_environment, tell_the_truth
 from gatebook.project import Project
 from gatebook.runs import RunFolder, write_whole
 from gatebook.scenario import Loaded, load
@@ -56,9 +56,15 @@ class Selection:
     def of(self, gates: Gates) -> list[PhaseDeclaration]:
         """The selected phases in order.
 
-        Errors  ConfigurationError for an unknown phase, or when nothing is selected
+        Errors  ConfigurationError for an unknown phase, contradicting options, or when nothing is selected
         """
         names = [phase.phase for phase in gates.phases]
+        if self.only is not None and (self.first or self.last) is not None:
+            raise ConfigurationError(
+                "--only runs one phase, so --from and --until cannot stand beside it",
+                where="command line",
+                next_step="use either --only, or --from and --until",
+            )
         for option, name in (("--only", self.only), ("--from", self.first), ("--until", self.last)):
             if name is not None and name not in names:
                 raise ConfigurationError(
@@ -92,9 +98,11 @@ def run(
 ) -> Finished:
     """Run the selected notebooks.
 
-    Errors  GatebookError before anything is changed or written: wrong use, unfit database, unwritable outputs
+    Errors  GatebookError before anything is changed or written: wrong use, unfit database, unwritable outputs;
+            JournalFailed when the outputs can no longer be written
     """
     selected = selection.of(gates)
+    check_notebooks([phase.notebook for phase in selected], project=project, engine=parameters.engine)
     migrations.head(project)
     prepare_environment(project)
     started = time.perf_counter()
@@ -106,12 +114,13 @@ def run(
             reporter.scenario_loaded(loaded)
         _refuse_if_unfit(project, gates, database, selected, parameters)
         folder = runs.create(project)
-        ended = _run_notebooks(project, selected, database, parameters, folder, reporter)
-        results = finish(folder, selected)
+        with runs.writing(folder):
+            ended = _run_notebooks(project, selected, database, parameters, folder, reporter)
+            results = finish(folder, selected)
+            final = folder.finish()
     finally:
         database.close()
-    exit_code = ended or _exit_code(results)
-    return Finished(results, folder.finish(), exit_code, time.perf_counter() - started)
+    return Finished(results, final, ended or _exit_code(results), time.perf_counter() - started)
 
 
 def finish(folder: RunFolder, selected: Sequence[PhaseDeclaration]) -> Results:
@@ -184,13 +193,10 @@ def _refuse_if_unfit(
     """Everything that would make the run fail later is said now, while the database is as it was."""
     database.__dict__.pop("server", None)
     with database.connect() as connection:
-        migrations.set_limits(
-            connection,
-            lock_timeout_ms=parameters.lock_timeout_ms,
-            statement_timeout_ms=parameters.statement_timeout_ms,
-        )
         store = Store(project, database.server)
-        preflight.refuse_if_unfit(Subject(project, gates, load_canonical(project), database.server, store, connection))
+        limits = (parameters.lock_timeout_ms, parameters.statement_timeout_ms)
+        subject = Subject(project, gates, load_canonical(project), database.server, store, connection, *limits)
+        preflight.refuse_if_unfit(subject)
     migrating = [phase for phase in selected if phase.revision is not None]
     before = gates.before(migrating[0].phase) if migrating else None
     if before is not None and before not in selected and store.proof(before.phase) is None:

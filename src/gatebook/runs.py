@@ -10,11 +10,12 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gatebook.errors import ConfigurationError
+from gatebook.errors import ConfigurationError, JournalFailed
 from gatebook.journal import Journal
 from gatebook.project import Project
 
@@ -76,6 +77,23 @@ def probe_outputs(project: Project) -> None:
             file.flush()
     except OSError as error:
         raise _unwritable(project, error) from error
+
+
+@contextlib.contextmanager
+def writing(folder: RunFolder) -> Iterator[None]:
+    """What the file system refuses becomes a message; the folder stays incomplete, so it is no evidence.
+
+    Errors  JournalFailed
+    """
+    try:
+        yield
+    except OSError as error:
+        raise JournalFailed(
+            f"the run cannot be recorded: {error.strerror or error}",
+            where=str(error.filename or folder.path),
+            next_step="make room or mend the permissions of the outputs folder, then run again; "
+            "a phase that is in the database already is tested again, not applied again",
+        ) from error
 
 
 def open_run(project: Project, run_id: str) -> RunFolder:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from gatebook import catalog, migrations, row_security
+from gatebook import catalog, migrations, preflight, row_security
+from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.database import Database, recreate
-from gatebook.declarations import ScenarioParameters
+from gatebook.declarations import ScenarioParameters, load_gates
 from gatebook.errors import ScenarioRefused
 from gatebook.project import Project
+from gatebook.subject import Subject
 
 PER_DAYS = "-- per: days"
 EVENTS_A_CHUNK = 20_000
@@ -40,10 +42,12 @@ def load(
 ) -> Loaded:
     """Bring an empty database to the baseline revision and fill it.
 
-    Errors  ScenarioRefused when the database holds tables and may not be made anew; MigrationFailed
+    Errors  ScenarioRefused when the database holds tables and may not be made anew; PhaseRefused for a server or
+            role that no audit could use; MigrationFailed
     """
     started = time.perf_counter()
     as_of = _as_of(parameters.as_of)
+    _refuse_server(database, project)
     if parameters.reset:
         recreate(database)
     revision = load_canonical(project).baseline_revision
@@ -73,6 +77,13 @@ def _as_of(text: str) -> date:
         raise ScenarioRefused(
             f"as_of {text!r} is not a date", where="scenario parameters", next_step="use YYYY-MM-DD or today"
         ) from None
+
+
+def _refuse_server(database: Database, project: Project) -> None:
+    with database.connect() as connection:
+        gates, canonical, store = load_gates(project), load_canonical(project), Store(project, database.server)
+        subject = Subject(project, gates, canonical, database.server, store, connection)
+        preflight.refuse_if_unfit(subject, preflight.SERVER)
 
 
 def _refuse_unless_empty(connection: sa.Connection, database: Database) -> None:

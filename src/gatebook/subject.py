@@ -16,7 +16,10 @@ from gatebook.verdicts import Verdict
 
 @dataclass(frozen=True)
 class Subject:
-    """The database under audit. The connection's transaction is rolled back after each examination."""
+    """The database under audit. The connection's transaction is rolled back after each examination.
+
+    lock_timeout_ms, statement_timeout_ms  hold for each examination
+    """
 
     project: Project
     gates: Gates
@@ -24,6 +27,8 @@ class Subject:
     server: Server
     store: Store
     connection: sa.Connection
+    lock_timeout_ms: int = migrations.LOCK_TIMEOUT_MS
+    statement_timeout_ms: int = migrations.STATEMENT_TIMEOUT_MS
 
     @property
     def revision(self) -> str | None:
@@ -43,6 +48,11 @@ Examination = Callable[[Subject], Verdict]
 def examine(subject: Subject, examination: Examination, *, all_rows: bool = False) -> Verdict:
     """Run one examination, with every row in sight where it counts rows, and leave nothing behind."""
     subject.connection.rollback()
+    migrations.set_limits(
+        subject.connection,
+        lock_timeout_ms=subject.lock_timeout_ms,
+        statement_timeout_ms=subject.statement_timeout_ms,
+    )
     try:
         if all_rows:
             with row_security.all_rows(subject.connection):
