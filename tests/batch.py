@@ -115,6 +115,14 @@ def run(outputs: Path, params: str | Path, *words: str, env: Mapping[str, str] |
         return going.finish()
 
 
+def command(*words: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Any other command of gatebook, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "gatebook", *words],
+        cwd=ROOT, env=os.environ | dict(env or {}), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 def kernels_of(runner: int) -> list[int]:
     done = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]

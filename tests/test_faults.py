@@ -217,6 +217,25 @@ def test_runner_interrupted(
     assert f"This run is interrupted by {number.name}: it proves only what is listed as green." in page
 
 
+@pytest.mark.parametrize(
+    ("number", "codes"), [(signal.SIGINT, {130}), (signal.SIGTERM, {143, -15})], ids=["SIGINT", "SIGTERM"]
+)
+def test_runner_interrupted_before_its_first_notebook(
+    legacy_copy: Database, databases: Databases, outputs: Path, tmp_path: Path, number: signal.Signals, codes: set[int]
+) -> None:
+    """While it looks whether the database is fit, nothing is begun that could be finished: no folder, no session."""
+    before = state_of(legacy_copy)
+    with batch.started(outputs, params_for(legacy_copy, tmp_path)) as going, lock(databases, legacy_copy, "tenants"):
+        until_it_waits(databases, legacy_copy)
+        going.process.send_signal(number)
+        said, _ = going.process.communicate(timeout=60)
+        assert going.process.returncode in codes, said
+        wait_until(lambda: sessions(databases, legacy_copy) == [], "no session is left")
+    assert "Traceback" not in said
+    assert list(outputs.iterdir()) == []
+    assert state_of(legacy_copy) == before
+
+
 def test_runner_killed(legacy_copy: Database, databases: Databases, outputs: Path, tmp_path: Path) -> None:
     params = params_for(legacy_copy, tmp_path)
     first = batch.run(outputs, params, "--only", "P")
@@ -343,7 +362,6 @@ def test_red_gate_stops_the_run_and_its_pages_are_safe(migrated_copy: Database, 
     pages = [path for folder in (red, beyond.folder) for path in folder.rglob("*.html")]
     assert {path.name for path in pages} == {
         "index.html",
-        "00_preflight.html",
         "04_tenants.html",
         "09_canonical_schema.html",
     }

@@ -58,10 +58,14 @@ def tables() -> Query:
     return Query(TABLES)
 
 
+# A NOT NULL that is not valid (new in 18) lets old rows be NULL.
 COLUMNS = """
 SELECT a.attname::text AS column,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS nullable,
+       NOT a.attnotnull
+       OR EXISTS (SELECT FROM pg_catalog.pg_constraint n
+                   WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+                     AND n.conkey = ARRAY[a.attnum]) AS nullable,
        pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment
   FROM pg_catalog.pg_attribute a
@@ -111,7 +115,8 @@ SELECT k.conname::text AS constraint,
 RELATIONS = """
 WITH ours AS (
   SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relrowsecurity,
-         c.relforcerowsecurity, c.reloptions, c.relreplident, c.oid::pg_catalog.regclass::text AS name,
+         c.relforcerowsecurity, c.relispopulated, c.reloptions, c.relreplident,
+         c.oid::pg_catalog.regclass::text AS name,
          pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -143,13 +148,18 @@ SELECT name AS object,
        relpersistence::text AS persistence, relrowsecurity AS row_security, relforcerowsecurity AS forced,
        pg_catalog.array_to_string(reloptions, ', ') AS options, relreplident::text AS replica_identity,
        CASE WHEN relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(oid) END AS definition,
+       CASE WHEN relkind = 'm' THEN relispopulated END AS populated,
        pg_catalog.obj_description(oid, 'pg_class') AS comment
   FROM ours WHERE relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY name
 """,
         "column": RELATIONS
         + """
 SELECT o.name || '.' || pg_catalog.quote_ident(a.attname) AS object,
-       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull
+       OR EXISTS (SELECT FROM pg_catalog.pg_constraint n
+                   WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+                     AND n.conkey = ARRAY[a.attnum]) AS nullable,
        pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default, a.attidentity::text AS identity,
        a.attgenerated::text AS generated, a.attcollation::pg_catalog.regcollation::text AS collation,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment
@@ -162,6 +172,8 @@ SELECT o.name || '.' || pg_catalog.quote_ident(a.attname) AS object,
         + """
 SELECT o.name || '.' || pg_catalog.quote_ident(k.conname) AS object,
        pg_catalog.pg_get_constraintdef(k.oid) AS definition, k.convalidated AS validated,
+       NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                    WHERE t.tgconstraint = k.oid AND t.tgenabled NOT IN ('O', 'A')) AS enforced,
        pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment
   FROM ours o JOIN pg_catalog.pg_constraint k ON k.conrelid = o.oid AND k.contype IN ('p', 'f', 'u', 'c', 'x')
  ORDER BY o.name, k.conname

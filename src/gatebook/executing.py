@@ -77,7 +77,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             cwd=project.root,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of loopback TCP at every start
+            extra_arguments=["--IPKernelApp.log_level=50"],  # else it reports loopback TCP and interruptions
             on_cell_execute=_CellHook(journal, notebook, "cell_started", set(cells), tick),
             on_cell_executed=_CellHook(journal, notebook, "cell_finished", set(cells), tick),
         )

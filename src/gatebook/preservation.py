@@ -1,5 +1,7 @@
 """Did a phase do what it declares and nothing else? Rows, catalog and backfill, judged from states and sums."""
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 from gatebook import baseline, catalog, row_security
@@ -8,6 +10,15 @@ from gatebook.catalog import Key, Query, Snapshot
 from gatebook.verdicts import Fail, Pass, Rows, Unknown, Verdict
 
 Declared = dict[Key, dict[str, object] | None]
+
+# What no declaration says of an object because it is so unless somebody asked for something else.
+ORDINARY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+    "table": {"kind": ("table",), "persistence": ("p",)},
+    "column": {"identity": ("",), "generated": ("",), "collation": ("-", '"default"')},
+    "constraint": {"validated": (True,), "enforced": (True,)},
+    "index": {"valid": (True,)},
+    "policy": {"permissive": (True,)},
+}
 
 
 def sums_after(connection: sa.Connection, before: State, later: State | None) -> dict[str, TableSum] | None:
@@ -52,7 +63,11 @@ def catalog_verdict(what: str, phase: str, before: State | None, now: Snapshot, 
     if not declared:
         return Unknown(what, reason="the phase declares no change")
     difference = catalog.diff(before.catalog, now)
-    problems = [text for key, wanted in declared.items() for text in _departures(key, wanted, now.get(key))]
+    problems = [
+        text
+        for key, wanted in declared.items()
+        for text in (*_departures(key, wanted, now.get(key)), *_unusual(key, before.catalog.get(key), now.get(key)))
+    ]
     problems += [
         f"{row['kind']} {row['object']} {row['change']}{_of(row['attribute'])}, not declared"
         for row in difference
@@ -87,6 +102,15 @@ def _departures(key: Key, wanted: dict[str, object] | None, have: dict[str, obje
         f"{kind} {name}: {attribute} is {have.get(attribute)!r}, declared {value!r}"
         for attribute, value in wanted.items()
         if have.get(attribute) != value
+    ]
+
+
+def _unusual(key: Key, old: dict[str, object] | None, have: dict[str, object] | None) -> list[str]:
+    kind, name = key
+    return [
+        f"{kind} {name}: {attribute} is {have[attribute]!r}, not declared"
+        for attribute, usual in ORDINARY.get(kind, {}).items()
+        if have and attribute in have and have[attribute] not in (*usual, (old or {}).get(attribute))
     ]
 
 
