@@ -84,7 +84,7 @@ class Databases:
 
     def empty(self) -> Database:
         self._number += 1
-        return open_database(f"embedded/test_{self._number}", project=self.project)
+        return open_database(f"embedded/test_{self._number}", project=self.project, create=True)
 
     def copy(self, template: Database) -> Database:
         """A copy with the same rows, catalog, states and proofs."""

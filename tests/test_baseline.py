@@ -8,11 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import Databases
-from gatebook import baseline, catalog, checks, preservation, row_security
+from gatebook import baseline, catalog, checks, preflight, preservation, row_security
 from gatebook.baseline import State, Store, TableSum
 from gatebook.catalog import execute
 from gatebook.database import Database
 from gatebook.errors import PhaseRefused
+from gatebook.phase import Phase
 from gatebook.project import Project
 from gatebook.verdicts import Verdict
 
@@ -270,6 +271,21 @@ def test_only_the_owner_may_open_a_table(databases: Databases, guarded: Database
         assert row_security.filtered_tables(connection) == sorted([*HIDDEN, "not_forced", "opened_to_read"])
         with pytest.raises(sa.exc.DBAPIError), row_security.all_rows(connection):
             pytest.fail("rows are hidden")
+
+
+def test_a_gate_says_unknown_where_rows_are_hidden(migrated_copy: Database) -> None:
+    with migrated_copy.connect() as connection:
+        execute(connection, "CREATE POLICY hides ON tenants AS RESTRICTIVE USING (false)")
+        connection.commit()
+    phase = Phase("P", database=migrated_copy.name)
+    with phase.gate("P.3") as gate:
+        result = gate.examine("P.3.1", preflight.row_counts, all_rows=True)
+    phase.database.close()
+
+    assert (result.verdict.name, result.verdict.reason) == (
+        "UNKNOWN",
+        "a restrictive policy may hide rows of tenants from this role",
+    )
 
 
 # -- preserved or not

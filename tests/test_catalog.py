@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from conftest import Databases
 from gatebook import catalog
 from gatebook.database import Database
+from gatebook.gate import _shown
 
 ODD = '"Odd ""Table"" 100% größe"'
 ELSEWHERE = '"other schema"."Ünder_score%s"'
@@ -178,6 +179,13 @@ def test_a_table_that_is_not_there_gives_no_rows(odd: Database, query: Any, name
 def test_names_in_a_query_are_data_not_sql(odd: Database) -> None:
     assert rows(odd, catalog.columns("parent'; DROP TABLE parent; --")) == ()
     assert rows(odd, catalog.columns("parent")) != ()
+
+
+def test_the_sql_beside_a_verdict_can_be_pasted(odd: Database) -> None:
+    shown = _shown(catalog.columns(f"{ODD}"))
+
+    assert "to_regclass('o''clock')" in _shown(catalog.columns("o'clock"))
+    assert rows(odd, catalog.Query(shown)) == rows(odd, catalog.columns(ODD))
 
 
 # -- the snapshot

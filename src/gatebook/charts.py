@@ -36,9 +36,7 @@ def before_and_after(
     return figure
 
 
-def _bars(
-    axis: Axes, categories: list[str], counts: Mapping[str, int], offset: float, colour: str, label: str
-) -> None:
+def _bars(axis: Axes, categories: list[str], counts: Mapping[str, int], offset: float, colour: str, label: str) -> None:
     places = [categories.index(name) + offset for name in counts]
     bars = axis.bar(places, list(counts.values()), width=0.38, color=colour, label=label)
     axis.bar_label(bars, padding=2, fontsize=9)

@@ -82,7 +82,7 @@ def scenario(
         tenants=tenants, days=days, events_per_day=events_per_day, seed=seed, as_of=as_of, reset=reset
     )
     project = Project.find()
-    opened = open_database(database, project=project)
+    opened = open_database(database, project=project, create=True)
     with contextlib.closing(opened), Console() as console:
         console.scenario_loaded(scenarios.load(opened, project, wanted, progress=console.scenario))
 

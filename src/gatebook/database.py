@@ -159,14 +159,15 @@ class Database:
             self.server_process.release()
 
 
-def open_database(name: str, *, project: Project | None = None) -> Database:
+def open_database(name: str, *, project: Project | None = None, create: bool = False) -> Database:
     """The database of a name; the embedded server is started when it is asked for.
 
-    Errors  ConfigurationError for a name that is a URL or an unset variable
+    create  make a database of the embedded server that is not there yet
+    Errors  ConfigurationError for a name that is a URL, an unset variable or an unknown embedded database
     """
     if name == EMBEDDED or name.startswith(f"{EMBEDDED}/"):
         _, _, wanted = name.partition("/")
-        return _open_embedded(name, wanted or DEFAULT_DATABASE, project or Project.find())
+        return _open_embedded(name, wanted or DEFAULT_DATABASE, project or Project.find(), create=create)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigurationError(
             "a database is given by name, never by its URL",
@@ -223,7 +224,7 @@ def mask(text: str, conninfo: str) -> str:
     return text.strip()
 
 
-def _open_embedded(name: str, wanted: str, project: Project) -> Database:
+def _open_embedded(name: str, wanted: str, project: Project, *, create: bool) -> Database:
     if len(wanted.encode()) > LONGEST_NAME_BYTES:
         raise ConfigurationError(
             f"the name {wanted!r} is longer than {LONGEST_NAME_BYTES} bytes, and PostgreSQL would cut it",
@@ -231,15 +232,28 @@ def _open_embedded(name: str, wanted: str, project: Project) -> Database:
             next_step="use a shorter name",
         )
     server = EmbeddedServer(project.home).acquire()
-    _create_if_missing(server, wanted)
+    try:
+        _find_or_create(server, wanted, create=create)
+    except ConfigurationError:
+        server.release()
+        raise
     return Database(name=name, conninfo=server.conninfo(wanted), server_process=server)
 
 
-def _create_if_missing(server: EmbeddedServer, wanted: str) -> None:
+def _find_or_create(server: EmbeddedServer, wanted: str, *, create: bool) -> None:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        found = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [wanted]).fetchone()
-        if found is None:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wanted)))
+        rows = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate ORDER BY 1")
+        names = [str(row[0]) for row in rows]
+        if wanted in names:
+            return
+        if not create:
+            close = difflib.get_close_matches(wanted, names, n=1)
+            raise ConfigurationError(
+                f"the embedded server has no database {wanted!r}{f' (did you mean {close[0]}?)' if close else ''}",
+                where="parameter database",
+                next_step=f"make it with `gatebook scenario --database {EMBEDDED}/{wanted}`",
+            )
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wanted)))
 
 
 def recreate(database: Database) -> None:

@@ -186,15 +186,18 @@ def update_triggers(subject: Subject) -> Verdict:
 
 
 def row_counts(subject: Subject) -> Verdict:
-    """How many rows each table holds; an audit over empty tables would prove nothing about backfills."""
-    what = "the tables hold rows"
+    """How many rows each table holds; over an empty one a phase would prove nothing about its backfill."""
+    what = "every table that a phase backfills holds rows"
     names = [row["table"] for row in catalog.tables().run(subject.connection)]
+    backfilled = {table for phase in subject.gates.migrating() for table in subject.canonical.backfills(phase.phase)}
     have = tuple(
         {"table": name, "rows": catalog.execute(subject.connection, ROW_COUNTS.format(table=name)).scalar_one()}
         for name in names
     )
-    if not have or not any(row["rows"] for row in have):
-        return Unknown(what, have, (), "there are no rows: load some with `gatebook scenario`, or audit a filled copy")
+    empty = sorted(backfilled - {row["table"] for row in have if row["rows"]})
+    if empty:
+        reason = f"no rows in {', '.join(empty)}: load some with `gatebook scenario`, or audit a filled copy"
+        return Unknown(what, have, (), reason)
     return Pass(what, have, ())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gatebook import migrations, preflight, runs
+from gatebook import declarations, migrations, preflight, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.database import Database, open_database
@@ -21,6 +21,7 @@ from gatebook.evidence import pages
 from gatebook.evidence import results as evidence
 from gatebook.evidence.results import GateOutcome, PhaseOutcome, Results
 from gatebook.executing import check_notebooks, execute, prepare_environment, tell_the_truth
+from gatebook.probes import Fixtures
 from gatebook.project import Project
 from gatebook.runs import RunFolder, write_whole
 from gatebook.scenario import Loaded, load
@@ -103,13 +104,15 @@ def run(
     """
     selected = selection.of(gates)
     check_notebooks([phase.notebook for phase in selected], project=project, engine=parameters.engine)
+    declarations.load(Fixtures, project.params / "fixtures.yaml")
     migrations.head(project)
     prepare_environment(project)
     started = time.perf_counter()
-    database = open_database(parameters.database, project=project)
+    loads_rows = parameters.scenario is not None and selected[0] is gates.phases[0]
+    database = open_database(parameters.database, project=project, create=loads_rows)
     try:
         runs.probe_outputs(project)
-        if parameters.scenario is not None and selected[0] is gates.phases[0]:
+        if parameters.scenario is not None and loads_rows:
             loaded = load(database, project, parameters.scenario, progress=reporter.scenario)
             reporter.scenario_loaded(loaded)
         _refuse_if_unfit(project, gates, database, selected, parameters)

@@ -35,7 +35,6 @@ class Console:
         self.task: TaskID | None = None
 
     def __enter__(self) -> "Console":
-        self.bar.start()
         return self
 
     def __exit__(
@@ -95,6 +94,7 @@ class Console:
         self.out.print(f"Report: {finished.folder / 'index.html'}", soft_wrap=True)
 
     def _show(self, text: str, done: int, total: int) -> None:
+        self.bar.start()
         if self.task is None:
             self.task = self.bar.add_task(text, total=total)
         self.bar.update(self.task, description=text, completed=done, total=total)
