@@ -204,6 +204,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    mutations = [
+        report.outcome
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if "::test_a_gate_goes_red[" in getattr(report, "nodeid", "") and report.outcome != "skipped"
+    ]
+    if mutations:
+        terminalreporter.write_line(f"mutations caught: {mutations.count('passed')} of {len(mutations)}")
     skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
     unexplained = [name for name in skipped if name not in ALLOWED_SKIPS]
     if os.environ.get("CI") == "true" and unexplained:

@@ -349,7 +349,7 @@ OLD: catalog.Snapshot = {("table", "t"): {"comment": None}, ("index", "t.old"): 
 DECLARED: preservation.Declared = {("column", "t.c"): {"type": "text"}, ("index", "t.old"): None}
 AS_DECLARED: catalog.Snapshot = {
     ("table", "t"): {"comment": None},
-    ("column", "t.c"): {"type": "text", "collation": "C"},
+    ("column", "t.c"): {"type": "text", "collation": '"default"', "generated": ""},
 }
 
 
@@ -366,6 +366,11 @@ def judged(now: catalog.Snapshot, declared: preservation.Declared = DECLARED) ->
             AS_DECLARED | {("column", "t.c"): {"type": "uuid"}},
             "column t.c: type is 'uuid', declared 'text'",
             id="another type",
+        ),
+        pytest.param(
+            AS_DECLARED | {("column", "t.c"): {"type": "text", "collation": '"C"', "generated": "s"}},
+            "column t.c: generated is 's', not declared; column t.c: collation is '\"C\"', not declared",
+            id="declared, but unusual",
         ),
         pytest.param(
             AS_DECLARED | {("trigger", "t.x"): {"definition": "x"}},

@@ -63,7 +63,10 @@ SMALL: dict[str, Any] = {
         "new": {
             "phase": "3",
             "comment": "New",
-            "columns": {"old_rank": {"type": "integer", "nullable": True, "invariant": "none"}},
+            "columns": {
+                "id": {"type": "uuid", "nullable": False, "invariant": "auth"},
+                "old_rank": {"type": "integer", "nullable": True, "invariant": "none"},
+            },
             "constraints": {
                 "new_old": {"definition": "FOREIGN KEY (old_rank) REFERENCES old(id, key)", "comment": "Belongs"}
             },
@@ -127,6 +130,7 @@ def test_changes_that_alter_and_remove(small: Canonical) -> None:
 def test_changes_that_make_a_table(small: Canonical) -> None:
     assert small.changes("3") == {
         ("table", "new"): {"comment": "New", "row_security": True, "forced": False},
+        ("column", "new.id"): {"type": "uuid", "nullable": False, "default": None, "comment": None},
         ("column", "new.old_rank"): {"type": "integer", "nullable": True, "default": None, "comment": None},
         ("constraint", "new.new_old"): {
             "definition": "FOREIGN KEY (old_rank) REFERENCES old(id, key)",
@@ -200,12 +204,13 @@ def test_conflicts(small: Canonical, phase: str, snapshot: Snapshot, problems: l
 
 def test_divergences_worst_first_with_the_severity_of_their_columns(small: Canonical) -> None:
     assert [(row["severity"], row["table"], row["object"]) for row in small.divergences(BEFORE)] == [
+        ("BLOCKING", "new", "id"),
         ("BLOCKING", "old", "idx_old_key"),
         ("BLOCKING", "old", "key"),
         ("HIGH", "old", "idx_identity_rank"),  # its name holds "id", its keys do not
         ("HIGH", "old", "rank"),
         ("HIGH", "old", "rank_positive"),
-        ("LOW", "new", "new_old"),  # id and key are columns of the table it refers to
+        ("LOW", "new", "new_old"),  # the id it names is that of the other table
         ("LOW", "new", "old_rank"),
         ("LOW", "old", "seen"),
     ]

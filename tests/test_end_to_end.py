@@ -78,7 +78,7 @@ def assert_notebook_shows(executed: Path, tests: list[str]) -> None:
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
     assert {output.output_type for output in outputs} <= {"display_data", "execute_result"}
-    shown = "".join(output.data["text/html"] for output in outputs)
+    shown = "".join(output.data.get("text/html", "") for output in outputs)
     for test in tests:
         assert f"<b class='pass'>✓ PASS</b> <b>{test}</b>" in shown, test
     assert "FAIL" not in shown

@@ -7,6 +7,7 @@ A mutation names the tests that must go red; the notebooks that hold them are ru
 the next phase found, so a fault that is theirs is also made while they are the last one: `at` names that phase.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from conftest import ROOT, Databases, run_notebook
 from gatebook import migrations
 from gatebook.canonical import ColumnDeclaration, TableDeclaration, load_canonical
 from gatebook.database import Database
-from gatebook.declarations import load_gates
+from gatebook.declarations import load, load_gates
 from gatebook.project import Project
 
 CANONICAL = load_canonical(Project.find(ROOT))
@@ -1158,13 +1159,19 @@ MUTATIONS = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def read_once() -> Iterator[None]:
-    """What more than a thousand notebooks would read again from files that stay the same."""
-    with pytest.MonkeyPatch.context() as patch:
+def in_a_hurry(databases: Databases) -> Iterator[None]:
+    """More than a thousand notebooks: files that stay the same are read once, and nothing waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch, databases.maintenance() as connection:
         patch.setattr("gatebook.phase.load_canonical", lambda _project: CANONICAL)
         patch.setattr("gatebook.phase.load_gates", lambda _project: GATES)
+        patch.setattr("gatebook.phase.load", cache(load))
         patch.setattr(migrations, "chain", cache(migrations.chain))
+        patch.setattr(os, "fsync", lambda _file: None)
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
         yield
+        connection.execute("ALTER SYSTEM RESET fsync")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import os
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -16,9 +17,11 @@ from gatebook.database import open_database
 from gatebook.declarations import PhaseDeclaration, load_gates
 from gatebook.evidence.results import GateOutcome, PhaseOutcome
 from gatebook.project import Project
-from gatebook.run import Finished
 from gatebook.scenario import Loaded
 from gatebook.verdicts import VERDICTS
+
+if TYPE_CHECKING:
+    from gatebook.run import Finished
 
 COLOURS = {"PASS": "green", "FAIL": "bold red", "UNKNOWN": "bold yellow"}
 
@@ -72,7 +75,7 @@ class Console:
                 if test.verdict in ("FAIL", "UNKNOWN"):
                     self.out.print(f"    {_badge(test.verdict)} {test.test} {escape(test.says)}: {escape(test.reason)}")
 
-    def finished(self, finished: Finished) -> None:
+    def finished(self, finished: "Finished") -> None:
         """The verdict table, what took how long, and where the report lies."""
         results = finished.results
         self.out.print(_verdict_table(results.phases))
@@ -115,7 +118,8 @@ def status(project: Project, database_name: str) -> None:
         results = json.loads((last / "results.json").read_text(encoding="utf-8"))
         out.print(
             f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, "
-            f"on {results['facts']['database']}"
+            f"on {escape(results['facts']['database'])}",
+            soft_wrap=True,
         )
         out.print(f"Report: {last / 'index.html'}", soft_wrap=True)
     database = open_database(database_name, project=project)
@@ -124,7 +128,8 @@ def status(project: Project, database_name: str) -> None:
             revision = migrations.current(connection)
         migrations.position(project, revision)
         store = Store(project, database.server)
-        out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {migrations.head(project)}")
+        head = migrations.head(project)
+        out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {head}", soft_wrap=True)
         for phase in load_gates(project).migrating():
             proof = store.proof(phase.phase)
             said = f"proven by run {proof['run']} at {proof['at'][:19]}" if proof else "not proven"
