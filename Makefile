@@ -40,6 +40,7 @@ lint: venv
 
 format: venv
 	$(RUN) scripts/clean_notebooks.py
+	$(RUN) scripts/cli_docs.py
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 

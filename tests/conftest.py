@@ -204,14 +204,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    mutations = [
-        report.outcome
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if "::test_a_gate_goes_red[" in getattr(report, "nodeid", "") and report.outcome != "skipped"
-    ]
+    mutations: dict[str, bool] = {}
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if "::test_a_gate_goes_red[" in getattr(report, "nodeid", "") and report.outcome != "skipped":
+            mutations[report.nodeid] = mutations.get(report.nodeid, True) and report.passed
     if mutations:
-        terminalreporter.write_line(f"mutations caught: {mutations.count('passed')} of {len(mutations)}")
+        terminalreporter.write_line(f"mutations caught: {sum(mutations.values())} of {len(mutations)}")
     skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
     unexplained = [name for name in skipped if name not in ALLOWED_SKIPS]
     if os.environ.get("CI") == "true" and unexplained:

@@ -61,6 +61,7 @@ def write_notebook(journal: Journal, phase: PhaseDeclaration, **verdicts: str) -
                 for test in each.tests:
                     verdict = verdicts.get(f"test_{test}", "PASS")
                     shown = {"sql": "SELECT 1", "have": [{"n": 1}], "want": [{"n": 1}], "seconds": 0.5}
+                    shown |= {"have_rows": 1, "want_rows": 1}
                     reason = "" if verdict == "PASS" else "it is so"
                     journal.write("test", **place, gate=each.gate, test=test, verdict=verdict, reason=reason, **shown)
                 journal.write("gate", **place, gate=each.gate, verdict="PASS", green=1, tests=len(each.tests))
@@ -364,6 +365,7 @@ def written(tmp_path: Path) -> Path:
     journal.write("run_started", **(FACTS | nasty))
     write_notebook(journal, TWO[0], **{"test_4.1.2": "FAIL"})
     shown = {"have": [{NASTY: NASTY}], "want": [{NASTY: None}], "seconds": 0.1, "sql": NASTY}
+    shown |= {"have_rows": 60, "want_rows": 1}
     journal.write("test", phase="4", gate="4.1", test="4.1.2", verdict="FAIL", reason=NASTY, **shown)
     journal.write("cell_started", notebook="04", cell="gates")
     pages.write(folder, results.compute(folder.run_id, journal.read(), TWO))

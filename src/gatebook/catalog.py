@@ -145,7 +145,7 @@ SNAPSHOT_QUERIES: Mapping[str, str] = MappingProxyType(
 SELECT name AS object,
        CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                     WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE relkind::text END AS kind,
-       relpersistence::text AS persistence, relrowsecurity AS row_security, relforcerowsecurity AS forced,
+       owner, relpersistence::text AS persistence, relrowsecurity AS row_security, relforcerowsecurity AS forced,
        pg_catalog.array_to_string(reloptions, ', ') AS options, relreplident::text AS replica_identity,
        CASE WHEN relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(oid) END AS definition,
        CASE WHEN relkind = 'm' THEN relispopulated END AS populated,
@@ -245,7 +245,7 @@ SELECT o.name AS object, pg_catalog.format_type(s.seqtypid, NULL) AS type, s.seq
   FROM ours o JOIN pg_catalog.pg_sequence s ON s.seqrelid = o.oid ORDER BY o.name
 """,
         "function": """
-SELECT p.oid::pg_catalog.regprocedure::text AS object,
+SELECT p.oid::pg_catalog.regprocedure::text AS object, pg_catalog.pg_get_userbyid(p.proowner)::text AS owner,
        CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_catalog.pg_get_functiondef(p.oid) END AS definition,
        pg_catalog.array_to_string(p.proacl, ', ') AS grants,
        pg_catalog.obj_description(p.oid, 'pg_proc') AS comment
@@ -284,7 +284,8 @@ SELECT pg_catalog.quote_ident(s.stxname) AS object, pg_catalog.pg_get_statistics
   FROM ours o JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = o.oid ORDER BY 1
 """,
         "schema": """
-SELECT n.nspname::text AS object, pg_catalog.array_to_string(n.nspacl, ', ') AS grants,
+SELECT n.nspname::text AS object, pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner,
+       pg_catalog.array_to_string(n.nspacl, ', ') AS grants,
        pg_catalog.obj_description(n.oid, 'pg_namespace') AS comment
   FROM pg_catalog.pg_namespace n
  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1
@@ -335,8 +336,9 @@ def diff(before: Snapshot, after: Snapshot) -> Rows:
 
 
 def fingerprint(snapshot: Snapshot) -> str:
-    """SHA-256 of a snapshot, the same for the same schema on any server."""
-    text = json.dumps(sorted([list(key), value] for key, value in snapshot.items()), sort_keys=True, default=str)
+    """SHA-256 of a snapshot, the same for the same schema on any server, whatever its owners are called."""
+    ownerless = {key: {k: v for k, v in value.items() if k != "owner"} for key, value in snapshot.items()}
+    text = json.dumps(sorted([list(key), value] for key, value in ownerless.items()), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -364,6 +366,6 @@ def _plain(attributes: Mapping[str, Any] | None) -> str | None:
     """The attributes that say something, as one line."""
     if attributes is None:
         return None
-    silent = (None, "", False, "-", '"default"')
-    said = {key: value for key, value in attributes.items() if value not in silent}
+    silent = ("", "-", '"default"')
+    said = {k: v for k, v in attributes.items() if not (v is None or v is False or v in silent)}
     return "; ".join(key if value is True else f"{key} {value}" for key, value in said.items())

@@ -45,14 +45,18 @@ def frame(rows: Rows) -> pd.DataFrame:
     return pd.DataFrame([{key: _text(row.get(key, "")) for key in _names(rows)} for row in rows])
 
 
-def table_html(rows: Rows | Sequence[Mapping[str, Any]], *, limit: int = SHOWN_ROWS) -> str:
-    """Rows as an HTML table, escaped, numbers to the right, bounded with the true count below."""
+def table_html(rows: Rows | Sequence[Mapping[str, Any]], *, limit: int = SHOWN_ROWS, of_rows: int | None = None) -> str:
+    """Rows as an HTML table, escaped, numbers to the right, bounded with the true count below.
+
+    of_rows  how many there were, where the rows are bounded already
+    """
     if not rows:
         return "<div class='label'>no rows</div>"
     names = _names(rows)
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cell(row.get(name, '')) for name in names)}</tr>" for row in rows[:limit])
-    more = f"<div class='label'>{limit} of {len(rows):,} rows</div>" if len(rows) > limit else ""
+    shown, there_were = min(limit, len(rows)), of_rows or len(rows)
+    more = f"<div class='label'>{shown} of {there_were:,} rows</div>" if there_were > shown else ""
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}"
 
 

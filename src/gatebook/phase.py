@@ -21,7 +21,7 @@ from gatebook.baseline import Store
 from gatebook.canonical import Canonical, load_canonical
 from gatebook.database import clock, open_database
 from gatebook.declarations import GateDeclaration, load, load_gates
-from gatebook.display import GateResult, Header, Note, PhaseResult, Table, TestResult, show
+from gatebook.display import SHOWN_ROWS, GateResult, Header, Note, PhaseResult, Table, TestResult, show
 from gatebook.errors import ConfigurationError, PhaseRed, PhaseRefused
 from gatebook.gate import Gate
 from gatebook.probes import Fixtures
@@ -227,8 +227,10 @@ class Phase:
             verdict=verdict.name,
             reason=verdict.reason,
             sql=result.sql,
-            have=verdict.have[:50],
-            want=verdict.want[:50],
+            have=verdict.have[:SHOWN_ROWS],
+            have_rows=len(verdict.have),
+            want=verdict.want[:SHOWN_ROWS],
+            want_rows=len(verdict.want),
             seconds=round(seconds, 4),
         )
 

@@ -40,7 +40,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["badge"] = badge
     environment.filters["moment"] = _moment
-    environment.filters["rows"] = lambda rows: table_html(tuple(rows))
+    environment.filters["rows"] = lambda rows, of_rows: table_html(tuple(rows), of_rows=of_rows)
     return environment
 
 

@@ -13,10 +13,13 @@ from gatebook.journal import Event
 from gatebook.verdicts import worst
 
 NOT_REACHED = "NOT REACHED"
+RECORDED = ("verdict", "reason", "sql", "have", "have_rows", "want", "want_rows", "seconds")
 
 
 @dataclass(frozen=True)
 class TestOutcome:
+    """One test as recorded; have and want are bounded, have_rows and want_rows say how many there were."""
+
     __test__ = False  # the name is ours, not pytest's
 
     test: str
@@ -26,7 +29,9 @@ class TestOutcome:
     reason: str
     sql: str
     have: Sequence[Mapping[str, Any]]
+    have_rows: int
     want: Sequence[Mapping[str, Any]]
+    want_rows: int
     seconds: float
 
 
@@ -165,10 +170,10 @@ def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: boo
         if event is None:
             verdict = "UNKNOWN" if reached else NOT_REACHED
             reason = "declared, but not evaluated" if reached else ""
-            outcomes.append(TestOutcome(name, test.says, test.kind, verdict, reason, "", [], [], 0.0))
+            outcomes.append(TestOutcome(name, test.says, test.kind, verdict, reason, "", [], 0, [], 0, 0.0))
         else:
-            shown = (event["verdict"], event["reason"], event["sql"], event["have"], event["want"])
-            outcomes.append(TestOutcome(name, test.says, test.kind, *shown, event["seconds"]))
+            recorded = {field: event[field] for field in RECORDED}
+            outcomes.append(TestOutcome(test=name, says=test.says, kind=test.kind, **recorded))
     verdict = worst(outcome.verdict for outcome in outcomes) if reached else NOT_REACHED
     return GateOutcome(declared.gate, declared.title, verdict, outcomes)
 
