@@ -1,0 +1,19 @@
+"""Single mutations of a correctly migrated database; a mutation names the tests that must go red."""
+
+from mutations import access, canonical, definitions, phases, rows, triggers
+from mutations.mutation import CANONICAL, GATES, Mutation
+
+__all__ = ["CANONICAL", "GATES", "MUTATIONS", "Mutation"]
+
+MUTATIONS = [
+    *canonical.mutations(),
+    *definitions.INDEXES,
+    *definitions.CONSTRAINTS,
+    *definitions.COLUMNS,
+    *definitions.COMMENTS,
+    *triggers.TRIGGERS,
+    *access.ACCESS,
+    *access.OTHER_OBJECTS,
+    *rows.mutations(),
+    *phases.mutations(),
+]
