@@ -48,7 +48,12 @@ def limits_given() -> dict[str, int]:
 def run_online() -> None:
     """From Alembic's command line: each revision in a transaction of its own."""
     limits = limits_given()
-    database = open_database("DATABASE_URL" if os.environ.get("DATABASE_URL") else EMBEDDED, project=PROJECT)
+    # Set but empty is a mistake (a secret that did not arrive), not a wish for the embedded server.
+    named = "DATABASE_URL" if "DATABASE_URL" in os.environ else EMBEDDED
+    try:
+        database = open_database(named, project=PROJECT)
+    except GatebookError as error:
+        raise CommandError(str(error)) from error
     try:
         with database.connect() as connection:
             context.configure(

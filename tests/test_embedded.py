@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     server.acquire()
     print(f"\nthe embedded server was made and started in {time.perf_counter() - started:.2f} s")
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
     return own_home
 
 
@@ -64,7 +64,7 @@ def running(own_home: Path) -> Iterator[EmbeddedServer]:
     print(f"\nthe embedded server was started in {time.perf_counter() - started:.2f} s")
     yield server
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 @contextlib.contextmanager
@@ -92,6 +92,12 @@ def wait_until(true: Callable[[], bool], *, seconds: float = 20) -> None:
 
 def is_stopped(server: EmbeddedServer) -> bool:
     return not (server.data / "postmaster.pid").exists() and not server.is_running()
+
+
+def until_stopped(server: EmbeddedServer) -> None:
+    """Its folder in the temporary folder goes too."""
+    wait_until(lambda: is_stopped(server))
+    shutil.rmtree(server.socket_folder, ignore_errors=True)
 
 
 def postmaster(server: EmbeddedServer) -> int:
@@ -127,14 +133,14 @@ def test_lives_in_any_folder(made: Path, tmp_path: Path, name: str) -> None:
     with psycopg.connect(server.conninfo(user=SUPERUSER)) as connection:
         assert connection.execute("SHOW data_directory").fetchone() == (str(server.data),)
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 def test_is_made_in_any_folder(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "größe und Leerzeichen" / ("n" * 120)).acquire()
     assert execute(server, "SELECT 1") == [(1,)]
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 def test_variables_of_libpq_do_not_lead_elsewhere(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +150,7 @@ def test_variables_of_libpq_do_not_lead_elsewhere(own_home: Path, monkeypatch: p
     monkeypatch.undo()
     assert execute(server, "SELECT current_database()::text, current_setting('port')") == [("gatebook", "5432")]
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 # -- who uses it
@@ -172,7 +178,7 @@ def test_two_processes_share_one_server(own_home: Path) -> None:
         assert is_alive(one)
         assert execute(server, "SELECT 1") == [(1,)]
         second.communicate()
-        wait_until(lambda: is_stopped(server))
+        until_stopped(server)
     assert not is_alive(one)
 
 
@@ -184,7 +190,7 @@ def test_stops_after_its_last_user_was_killed(own_home: Path) -> None:
         time.sleep(0.3)
         assert execute(server, "SELECT 1") == [(1,)]
         second.kill()
-        wait_until(lambda: is_stopped(server))
+        until_stopped(server)
     assert not is_alive(one)
 
 
@@ -194,7 +200,7 @@ def test_comes_and_goes_without_a_pause(own_home: Path) -> None:
         server = EmbeddedServer(own_home).acquire()
         assert execute(server, "SELECT 1") == [(1,)]
         server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 # -- what it mends
@@ -232,7 +238,7 @@ def test_pid_was_reused_by_another_process(own_home: Path) -> None:
         assert execute(server, "SELECT 1") == [(1,)]
         assert stranger.poll() is None
         server.release()
-        wait_until(lambda: is_stopped(server))
+        until_stopped(server)
         stranger.kill()
 
 
@@ -247,7 +253,7 @@ def test_pid_was_reused_by_another_server(own_home: Path, databases: Databases) 
     assert postmaster(other) == pid
     assert other.is_running()
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 def leave_pid_file(own_home: Path, pid: int) -> None:
@@ -285,7 +291,7 @@ def test_initdb_was_killed(tmp_path: Path) -> None:
     assert execute(server, "SELECT 1") == [(1,)]
     assert not list(server.folder.glob("data.partial-*/PG_VERSION"))
     server.release()
-    wait_until(lambda: is_stopped(server))
+    until_stopped(server)
 
 
 def test_start_was_killed_before_the_roles_were_made(own_home: Path, running: EmbeddedServer) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from gatebook import baseline, catalog, migrations, row_security
+from gatebook import baseline, catalog, history, migrations, row_security
 from gatebook.baseline import State, Store
 from gatebook.canonical import Canonical
 from gatebook.catalog import Query, Rows
@@ -55,6 +55,8 @@ class Migration:
     phase: PhaseDeclaration
     lock_timeout_ms: int
     statement_timeout_ms: int
+    left: State | None = None  # what the phase before left, where this workbook applied it
+    writers_expected: bool = False
 
     def apply(self, store: Store) -> Applied:
         """Upgrade to the phase's revision and commit.
@@ -67,7 +69,7 @@ class Migration:
                 self._begin(connection)
                 before, columns = self._before(connection)
                 migrations.upgrade(connection, self.project, self.phase.revision or "")
-                after = baseline.take(connection, baseline.table_sums(connection, columns))
+                after = self._after(connection, columns)
                 self._refuse_loss(before, after)
                 locks = Query(LOCKS).run(connection)
                 store.save_state(self.phase.phase, "before", before)
@@ -97,11 +99,47 @@ class Migration:
                 where=str(self.database),
                 next_step="bring the schema to what the revision before this phase makes; nothing was changed",
             )
+        self._refuse_drift(snapshot)
         columns = baseline.table_columns(connection)
         with row_security.all_rows(connection):
             sums = baseline.table_sums(connection, columns)
             filled = self._filled(connection, columns)
+        self._refuse_writes(sums)
         return State(migrations.current(connection), snapshot, sums, filled), columns
+
+    def _refuse_drift(self, snapshot: catalog.Snapshot) -> None:
+        drift = catalog.diff(self.left.catalog, snapshot) if self.left else ()
+        if drift:
+            raise PhaseRefused(
+                f"the schema was changed since the phase before {self.phase.phase}, outside the migrations",
+                where=history.say_catalog(drift),
+                next_step="undo that change, or make it a revision; nothing was changed",
+            )
+
+    def _refuse_writes(self, sums: dict[str, baseline.TableSum]) -> None:
+        written = baseline.data_differences(self.left.data, sums) if self.left else ()
+        if written and not self.writers_expected:
+            raise DataChanged(
+                f"rows were changed since the phase before {self.phase.phase}; nothing was applied",
+                where=history.say_rows(written),
+                next_step='find out who writes; if the application does and may, set writers to "expected"',
+            )
+
+    def _after(self, connection: sa.Connection, columns: baseline.Columns) -> State:
+        """Sums over the columns from before, and over all that are there now where these are others."""
+        now = baseline.table_columns(connection)
+        changed = {table: names for table, names in now.items() if columns.get(table) != names}
+        with row_security.all_rows(connection):
+            preserved = baseline.table_sums(connection, columns)
+            data = {table: each for table, each in preserved.items() if table not in changed}
+            data |= baseline.table_sums(connection, changed)
+        return State(
+            migrations.current(connection),
+            catalog.snapshot(connection),
+            data,
+            preserved=preserved,
+            marker=history.marker(connection, self.canonical, self.phase.phase),
+        )
 
     def _filled(self, connection: sa.Connection, columns: baseline.Columns) -> dict[str, baseline.TableSum]:
         fills = self.canonical.fills(self.phase.phase)
@@ -109,7 +147,7 @@ class Migration:
         return baseline.table_sums(connection, tables, fills=fills)
 
     def _refuse_loss(self, before: State, after: State) -> None:
-        hidden = baseline.data_differences(before.wanted, after.data)
+        hidden = baseline.data_differences(before.wanted, after.preserved)
         if hidden:
             details = "; ".join(
                 f"{row['table']}: {row['rows_before']} rows before, {row['rows_after']} after, "

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from tqdm import tqdm
 
-from gatebook import catalog, migrations
+from gatebook import catalog
 from gatebook.catalog import Query, Rows, Snapshot
 from gatebook.database import Server
 from gatebook.project import Project
@@ -48,14 +48,18 @@ class TableSum:
 class State:
     """A database at one moment.
 
-    data    the sums as found
-    filled  for tables of which the coming phase fills NULLs: the sums as they must be afterwards
+    data       the sums over all columns, as found
+    filled     before a phase: for tables of which it fills NULLs, the sums as they must be afterwards
+    preserved  after a phase: the sums over the columns that were there before it
+    marker     after a phase: what tells this very application of it from a later one (see history)
     """
 
     revision: str | None
     catalog: Snapshot
     data: dict[str, TableSum]
     filled: dict[str, TableSum] = field(default_factory=dict)
+    preserved: dict[str, TableSum] = field(default_factory=dict)
+    marker: str = ""
 
     @property
     def wanted(self) -> dict[str, TableSum]:
@@ -68,6 +72,8 @@ class State:
             "catalog": [[kind, name, attributes] for (kind, name), attributes in self.catalog.items()],
             "data": {table: asdict(each) for table, each in self.data.items()},
             "filled": {table: asdict(each) for table, each in self.filled.items()},
+            "preserved": {table: asdict(each) for table, each in self.preserved.items()},
+            "marker": self.marker,
         }
         return json.dumps(content, indent=1, ensure_ascii=False, default=str)
 
@@ -78,6 +84,8 @@ class State:
             {(kind, name): attributes for kind, name, attributes in content["catalog"]},
             {table: TableSum(**each) for table, each in content["data"].items()},
             {table: TableSum(**each) for table, each in content["filled"].items()},
+            {table: TableSum(**each) for table, each in content["preserved"].items()},
+            content["marker"],
         )
 
 
@@ -104,11 +112,6 @@ def table_sums(connection: sa.Connection, columns: Columns, *, fills: Fills | No
     wanted = [table for table, names in columns.items() if table in live and names]
     bar = tqdm(wanted, desc="checksums", unit=" tables", delay=PATIENCE_S, leave=False)
     return {table: _sum_of(connection, table, columns[table], live[table], fills or {}) for table in bar}
-
-
-def take(connection: sa.Connection, data: dict[str, TableSum]) -> State:
-    """The database's state now, with sums taken before."""
-    return State(migrations.current(connection), catalog.snapshot(connection), data)
 
 
 def data_differences(before: Mapping[str, TableSum], after: Mapping[str, TableSum]) -> Rows:
@@ -182,7 +185,7 @@ class Store:
         return proof
 
     def forget(self, phase: str) -> None:
-        """The phase is being applied or was found red: what was known of it is no longer true."""
+        """What was known of the phase is no longer true."""
         for name in (f"phase-{phase}-before.json", f"phase-{phase}-after.json"):
             (self.folder / name).unlink(missing_ok=True)
         self.forget_proof(phase)
@@ -195,5 +198,9 @@ class Store:
         write_whole(self.folder / name, text)
 
     def _read(self, name: str) -> Any:
+        """What a file holds; one that is gone or was damaged tells nothing, so it proves nothing."""
         path: Path = self.folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None

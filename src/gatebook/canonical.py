@@ -167,7 +167,17 @@ class Canonical(Declared):
         Source the severity is that of the invariant of the column, or of the worst column an index or constraint names
         """
         rows = [row for table, declared in self.tables.items() for row in self._of_table(table, declared, snapshot)]
+        rows += [row for table, declared in self.tables.items() for row in self._of_access(table, declared, snapshot)]
+        rows += self._of_views(snapshot)
         return sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["table"], row["object"]))
+
+    def _of_views(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        return [
+            self._divergence("HIGH", view, "column", column, snapshot.get(("column", f"{view}.{column}")), want)
+            for view, declared in self.materialized_views.items()
+            for column, want in ((name, {"type": each["type"]}) for name, each in declared.columns.items())
+            if not _matches(snapshot.get(("column", f"{view}.{column}")), want)
+        ]
 
     def extras(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Columns and tables of the live schema that the specification does not have, allowed or not."""
@@ -199,6 +209,43 @@ class Canonical(Declared):
                 if not _matches(have, want):
                     yield self._divergence(self._severity(declared, thing), table, kind, name, have, want)
 
+    def _of_access(self, table: str, declared: TableDeclaration, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+        """Row security, policies and grants: whatever is wrong with them is BLOCKING, more rights than declared too.
+
+        Policies are compared by name, command and roles. Their expressions may be written in several ways; what
+        they let through is tried out, not read.
+        """
+        if declared.row_security:
+            want = {
+                "row_security": declared.row_security.get("enabled", False),
+                "forced": declared.row_security.get("forced", False),
+            }
+            have = snapshot.get(("table", table))
+            if not _matches(have, want):
+                yield self._access("row security", table, table, have, want)
+        policies = {name: {"command": p.command, "roles": ", ".join(p.roles)} for name, p in declared.policies.items()}
+        yield from self._rights("policy", table, f"{table}.", policies, snapshot)
+        grants = {role: {"privileges": ", ".join(sorted(rights))} for role, rights in declared.grants.items()}
+        yield from self._rights("grant", table, f"{table} to ", grants, snapshot)
+
+    def _rights(
+        self, kind: str, table: str, prefix: str, declared: Mapping[str, dict[str, Any]], snapshot: Snapshot
+    ) -> Iterator[dict[str, Any]]:
+        live = {name.removeprefix(prefix) for k, name in snapshot if k == kind and name.startswith(prefix)}
+        for name in sorted((live | declared.keys()) - {"<owner>"}):
+            have, want = snapshot.get((kind, f"{prefix}{name}")), declared.get(name)
+            if want is None or not _matches(have, want):
+                yield self._access(kind, table, name, have, want)
+
+    @staticmethod
+    def _access(
+        kind: str, table: str, name: str, have: Mapping[str, Any] | None, want: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        keys = want or ("command", "roles", "privileges")
+        seen = "absent" if have is None else ", ".join(f"{key} {have[key]}" for key in keys if key in have)
+        wanted = "absent" if want is None else ", ".join(f"{key} {value}" for key, value in want.items())
+        return {"severity": "BLOCKING", "table": table, "kind": kind, "object": name, "have": seen, "want": wanted}
+
     def _severity(self, table: TableDeclaration, thing: ObjectDeclaration) -> str:
         own = thing.definition.partition(" REFERENCES ")[0]  # what follows are columns of another table
         words = set(re.findall(r"\w+", own))
@@ -226,8 +273,8 @@ def _matches(have: Mapping[str, Any] | None, want: Mapping[str, Any]) -> bool:
 def _short(attributes: Mapping[str, Any]) -> str:
     if "definition" in attributes:
         return str(attributes["definition"])
-    null = "" if attributes["nullable"] else " NOT NULL"
-    default = f" DEFAULT {attributes['default']}" if attributes["default"] is not None else ""
+    null = "" if attributes.get("nullable", True) else " NOT NULL"
+    default = f" DEFAULT {attributes['default']}" if attributes.get("default") is not None else ""
     return f"{attributes['type']}{null}{default}"
 
 

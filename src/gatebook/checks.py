@@ -5,7 +5,7 @@ No rows at all means that nothing was seen, and no wish that nothing was asked: 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gatebook.verdicts import Check, Fail, Pass, Rows, Unknown, Verdict
@@ -130,8 +130,11 @@ def has_foreign_key(*, references: str, definition: str, on_delete: str) -> Chec
     return check
 
 
-def holds_for_all(what: str) -> Check:
-    """A predicate holds for every row. Rows: one row for each predicate with rows_seen and rows_wrong."""
+def holds_for_all(what: str, *, empty_before: Collection[str] = ()) -> Check:
+    """A predicate holds for every row. Rows: one row for each predicate with table, rows_seen and rows_wrong.
+
+    empty_before  tables that are known to have had no rows: there, none is what must be seen
+    """
 
     def check(rows: Rows) -> Verdict:
         want = tuple({**row, "rows_wrong": 0} for row in rows)
@@ -139,9 +142,11 @@ def holds_for_all(what: str) -> Check:
         if wrong:
             counts = ", ".join(f"{row['column']}: {row['rows_wrong']:,} of {row['rows_seen']:,} rows" for row in wrong)
             return Fail(what, rows, want, f"rows that are not as the backfill should have left them: {counts}")
-        if not rows or not all(row["rows_seen"] and row["rows_wrong"] == 0 for row in rows):
+        seen = [row for row in rows if row["rows_seen"] or row["table"] not in empty_before]
+        if not rows or not all(row["rows_seen"] and row["rows_wrong"] == 0 for row in seen):
             return Unknown(what, rows, want, "there were no rows to look at, so nothing is proven")
-        return Pass(what, rows, want)
+        empty = sorted({str(row["table"]) for row in rows} - {str(row["table"]) for row in seen})
+        return Pass(what, rows, want, f"no rows before the phase in {', '.join(empty)}" if empty else "")
 
     return check
 
@@ -153,19 +158,6 @@ def is_empty(what: str) -> Check:
         if rows:
             return Fail(what, rows[:20], (), f"{len(rows):,} offending rows")
         return Pass(what, (), ())
-
-    return check
-
-
-def equals(what: str, want: Rows, *, reason: str = "have and want differ") -> Check:
-    """The rows are exactly these, in this order."""
-
-    def check(rows: Rows) -> Verdict:
-        if not rows:
-            return _nothing_seen(what)
-        if rows != want:
-            return Fail(what, rows, want, reason)
-        return Pass(what, rows, want)
 
     return check
 

@@ -5,6 +5,7 @@ Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143
 
 import contextlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,10 @@ def main() -> None:
     except GatebookError as error:
         sys.stderr.write(f"gatebook: {error}\n")
         sys.exit(error.exit_code)
+    except Exception:  # 1 would mean that a gate is red
+        traceback.print_exc()
+        sys.stderr.write("gatebook: this is a mistake in gatebook itself; nothing is proven\n")
+        sys.exit(2)
 
 
 @app.command()

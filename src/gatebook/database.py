@@ -177,16 +177,17 @@ def open_database(name: str, *, project: Project | None = None, create: bool = F
     url = os.environ.get(name, "")
     if not url.strip():
         raise ConfigurationError(
-            f"the environment variable {name} is not set, so there is no database of that name",
+            f"the environment variable {name} is {'empty' if name in os.environ else 'not set'}, "
+            f"so there is no database of that name{_near_miss(name)}",
             where="parameter database",
-            next_step=f"set {name} to a PostgreSQL URL{_near_miss(name)}, or use {EMBEDDED!r}",
+            next_step=f"set {name} to a PostgreSQL URL, or use {EMBEDDED!r}",
         )
     return Database(name=name, conninfo=_to_conninfo(name, url.strip()))
 
 
 def _near_miss(name: str) -> str:
-    close = difflib.get_close_matches(name, os.environ, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = difflib.get_close_matches(name, [EMBEDDED, *os.environ], n=1)
+    return f" (did you mean {close[0]}?)" if close and close[0] != name else ""
 
 
 def _to_conninfo(name: str, url: str) -> str:
@@ -274,6 +275,23 @@ def recreate(database: Database) -> None:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(wanted))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(wanted))
+
+
+@contextmanager
+def statements(connection: sa.Connection, into: list[str]) -> Iterator[None]:
+    """Add each statement that the connection sends meanwhile, parameters in place, as an analyst can paste it."""
+
+    def note(_connection: Any, cursor: Any, text: str, parameters: Any, _context: Any, _many: bool) -> None:
+        shown = text.strip()
+        for name, value in (parameters or {}).items() if isinstance(parameters, dict) else ():
+            shown = shown.replace(f"%({name})s", sql.Literal(value).as_string(cursor))
+        into.append(shown)
+
+    sa.event.listen(connection, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        sa.event.remove(connection, "before_cursor_execute", note)
 
 
 def _keep_time(engine: sa.Engine) -> None:

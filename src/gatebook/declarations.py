@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gatebook.errors import ConfigurationError
 from gatebook.project import Project
@@ -26,6 +26,7 @@ class TestDeclaration(Declared):
 
     kind: Literal["catalog", "rejected", "accepted", "data"]
     says: str
+    table: str | None = None
     sqlstate: str | None = None
     constraint: str | None = None
     column: str | None = None
@@ -59,6 +60,20 @@ class Gates(Declared):
     """params/gates.yaml"""
 
     phases: list[PhaseDeclaration]
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> "Gates":
+        """An id names one thing, and a test's id begins with that of its gate."""
+        gates = [gate for phase in self.phases for gate in phase.gates]
+        ids = [phase.phase for phase in self.phases] + [phase.notebook for phase in self.phases]
+        ids += [gate.gate for gate in gates] + [test for gate in gates for test in gate.tests]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        strays = sorted(test for gate in gates for test in gate.tests if not test.startswith(f"{gate.gate}."))
+        if twice or strays:
+            raise ValueError(
+                f"ids used twice: {twice or 'none'}; tests that do not begin with their gate: {strays or 'none'}"
+            )
+        return self
 
     def phase(self, phase_id: str) -> PhaseDeclaration:
         return _named(self.phases, "phase", phase_id, f"no phase {phase_id} is declared")
@@ -104,6 +119,7 @@ class RunParameters(Declared):
     statement_timeout_ms: int = Field(default=600_000, ge=1)
     validator: str = ""
     notes: str = ""
+    writers: Literal["none", "expected"] = "none"
     engine: str = "nbclient"
     scenario: ScenarioParameters | None = None
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from psycopg.sql import Literal
 
-from gatebook import catalog, checks, explain, preservation, probes, row_security
-from gatebook.baseline import State
+from gatebook import baseline, catalog, checks, explain, history, preservation, probes, row_security
 from gatebook.catalog import Query
+from gatebook.database import statements
 from gatebook.declarations import GateDeclaration, TestDeclaration, near_miss
 from gatebook.display import TestResult, show
 from gatebook.errors import ConfigurationError, PhaseRefused
+from gatebook.history import History
 from gatebook.probes import Write
 from gatebook.subject import Examination, examine
 from gatebook.verdicts import Check, Pass, Unknown, Verdict
@@ -27,6 +28,8 @@ class Gate:
     def __init__(self, phase: "Phase", declared: GateDeclaration) -> None:
         self.phase = phase
         self.declared = declared
+        self.is_closed = False
+        self._seen: set[str] = set()
 
     def test(self, test: str, query: Query, check: Check) -> TestResult:
         """Run a catalog query and judge its rows."""
@@ -34,17 +37,18 @@ class Gate:
         def judge(connection: sa.Connection) -> Verdict:
             return check(query.run(connection))
 
-        return self._judged(test, judge, sql=_shown(query))
+        return self._judged(test, judge, kinds=("catalog", "data"), sql=_shown(query))
 
     def query(self, test: str, sql: str) -> TestResult:
         """A query of your own for the rows that offend: none is a pass."""
-        return self.test(test, Query(sql), checks.is_empty(self._says(test).says))
+        query = Query(f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) AS offending")
+        return self.test(test, query, checks.is_empty(self._says(test).says))
 
     def rejects(
         self, test: str, write: Write, *, sqlstate: str, constraint: str | None = None, column: str | None = None
     ) -> TestResult:
         """The write must fail with this SQLSTATE on this constraint or column, and not without the change."""
-        self._agree(test, sqlstate=sqlstate, constraint=constraint, column=column)
+        self._agree(test, table=write.table, sqlstate=sqlstate, constraint=constraint, column=column)
         plan = probes.plan(write, self.phase.fixtures).to_be_rejected
 
         def judge(connection: sa.Connection) -> Verdict:
@@ -52,7 +56,7 @@ class Gate:
                 connection, plan, what=self._says(test).says, sqlstate=sqlstate, constraint=constraint, column=column
             )
 
-        return self._judged(test, judge, sql=plan.sql, writes=True)
+        return self._judged(test, judge, kinds=("rejected",), sql=plan.sql, writes=True)
 
     def rejects_null(self, test: str, table: str, column: str) -> TestResult:
         """NULL in this column must fail with 23502 on exactly this column."""
@@ -75,7 +79,9 @@ class Gate:
             found = [probes.accepted(connection, plan, what=what, changes=write.changes) for write, plan in plans]
             return _together(what, found)
 
-        return self._judged(test, judge, sql="\n\n".join(plan.sql for _, plan in plans), writes=True)
+        return self._judged(
+            test, judge, kinds=("accepted",), sql="\n\n".join(plan.sql for _, plan in plans), writes=True
+        )
 
     def cascades(self, test: str, write: Write) -> TestResult:
         """Deleting a row must take its children and no others; nothing is kept."""
@@ -84,7 +90,7 @@ class Gate:
         def judge(connection: sa.Connection) -> Verdict:
             return probes.cascades(connection, plan, what=self._says(test).says)
 
-        return self._judged(test, judge, sql=plan.sql, writes=True)
+        return self._judged(test, judge, kinds=("accepted",), sql=plan.sql, writes=True)
 
     def backfilled(self, test: str) -> TestResult:
         """Every row holds what the canonical schema declares as this phase's backfill."""
@@ -95,32 +101,34 @@ class Gate:
             if hidden:
                 reason = f"row security may hide rows of {', '.join(hidden)} from this role"
                 return Unknown(self._says(test).says, (), (), reason)
-            return checks.holds_for_all(self._says(test).says)(query.run(connection))
+            past = self._past()
+            empty = [t for t, each in past.first.before.data.items() if each.rows == 0] if past.steps else []
+            return checks.holds_for_all(self._says(test).says, empty_before=empty)(query.run(connection))
 
-        return self._judged(test, judge, sql=_shown(query))
+        return self._judged(test, judge, kinds=("data",), sql=_shown(query))
 
     def data_preserved(self, test: str) -> TestResult:
         """Row counts and checksums of all columns that were there before the phase are what they were."""
 
         def judge(connection: sa.Connection) -> Verdict:
-            phase = self.phase.declared.phase
-            before, later = self.phase.store.state(phase, "before"), self._next_before()
-            now = preservation.sums_after(connection, before, later) if before else None
-            return preservation.data_verdict(self._says(test).says, phase, before, now)
+            past = self._past()
+            columns = {table: list(each.columns) for table, each in past.last.after.data.items()} if past.steps else {}
+            with row_security.all_rows(connection):
+                now = baseline.table_sums(connection, columns)
+            phase, expected = self.phase.declared.phase, self.phase.writers_expected
+            return preservation.data_verdict(self._says(test).says, phase, past, now, writers_expected=expected)
 
-        return self._judged(test, judge)
+        return self._judged(test, judge, kinds=("data",), writes=True)
 
     def only_declared_changes(self, test: str) -> TestResult:
         """The catalog differs from before the phase by exactly what the canonical schema declares."""
 
         def judge(connection: sa.Connection) -> Verdict:
-            phase = self.phase.declared.phase
-            before, later = self.phase.store.state(phase, "before"), self._next_before()
-            now = later.catalog if later else catalog.snapshot(connection)
+            phase, now = self.phase.declared.phase, catalog.snapshot(connection)
             declared = self.phase.canonical.changes(phase)
-            return preservation.catalog_verdict(self._says(test).says, phase, before, now, declared)
+            return preservation.catalog_verdict(self._says(test).says, phase, self._past(), now, declared)
 
-        return self._judged(test, judge)
+        return self._judged(test, judge, kinds=("catalog",))
 
     def examine(self, test: str, examination: Examination, *, all_rows: bool = False) -> TestResult:
         """Judge by a function of the subject: server, revision, schema; nothing it does is kept.
@@ -131,7 +139,7 @@ class Gate:
         def judge(connection: sa.Connection) -> Verdict:
             return examine(self.phase.subject(connection), examination, all_rows=all_rows)
 
-        return self._judged(test, judge, writes=True)
+        return self._judged(test, judge, kinds=("catalog", "data"), writes=True)
 
     def serves(self, test: str, queries: Mapping[str, str], *, limit_ms: float) -> TestResult:
         """Each index can serve its query within the limit: index -> SELECT, run once under EXPLAIN ANALYZE."""
@@ -139,35 +147,58 @@ class Gate:
         def judge(connection: sa.Connection) -> Verdict:
             return explain.serves(connection, queries, what=self._says(test).says, limit_ms=limit_ms)
 
-        return self._judged(test, judge, sql=";\n".join(queries.values()))
-
-    def judge(self, test: str, verdict: Verdict, *, sql: str = "") -> TestResult:
-        """Record a verdict that was reached elsewhere."""
-        return self._judged(test, lambda _connection: verdict, sql=sql)
+        return self._judged(test, judge, kinds=("data",), sql=";\n".join(queries.values()))
 
     # -- inside
 
     def _judged(
-        self, test: str, judge: Callable[[sa.Connection], Verdict], *, sql: str = "", writes: bool = False
+        self,
+        test: str,
+        judge: Callable[[sa.Connection], Verdict],
+        *,
+        kinds: tuple[str, ...],
+        sql: str = "",
+        writes: bool = False,
     ) -> TestResult:
+        """Run one test, show it and record it.
+
+        kinds   the kinds that params/gates.yaml may declare for what is done here
+        sql     as shown; "" for the statements as they are sent
+        writes  in a transaction that could write; it is rolled back all the same
+        """
+        self._refuse_misuse(test, kinds)
         says = self._says(test).says
         started = time.perf_counter()
+        sent: list[str] = []
         try:
-            if writes:
-                with self.phase.database.connect() as connection:
-                    self.phase.limit(connection)
-                    verdict = judge(connection)
-            else:
-                with self.phase.reading() as connection:
-                    verdict = judge(connection)
+            with self.phase.writing() if writes else self.phase.reading() as connection, statements(connection, sent):
+                verdict = judge(connection)
         except sa.exc.DBAPIError as error:
             verdict = Unknown(says, reason=f"the database answered with an error: {str(error.orig).splitlines()[0]}")
+        except sa.exc.SQLAlchemyError as error:
+            verdict = Unknown(says, reason=f"the query cannot be judged: {str(error).splitlines()[0]}")
         except PhaseRefused as error:
             verdict = Unknown(says, reason=error.what)
-        result = TestResult(test, says, verdict, sql)
+        result = TestResult(test, says, verdict, sql or ";\n\n".join(dict.fromkeys(sent)))
         self.phase.record_test(self.declared.gate, result, seconds=time.perf_counter() - started)
+        self._seen.add(test)
         show(result)
         return result
+
+    def _refuse_misuse(self, test: str, kinds: tuple[str, ...]) -> None:
+        declared, problem = self._says(test), ""
+        if self.is_closed:
+            problem = f"gate {self.declared.gate} is closed: its tests run inside `with phase.gate(…)`"
+        elif test in self._seen:
+            problem = f"test {test} was run already in this gate; a second result would hide the first"
+        elif declared.kind not in kinds:
+            problem = f"test {test} is declared as {declared.kind!r}, and this proves {' or '.join(kinds)}"
+        if problem:
+            raise ConfigurationError(
+                problem,
+                where=f"notebook {self.phase.declared.notebook} and params/gates.yaml",
+                next_step="run each declared test once, by the method for its kind",
+            )
 
     def _says(self, test: str) -> TestDeclaration:
         if test not in self.declared.tests:
@@ -190,11 +221,8 @@ class Gate:
                 next_step="make the two agree",
             )
 
-    def _next_before(self) -> State | None:
-        """The database as the next phase found it, where that has been applied: this phase's lasting result."""
-        for later in self.phase.gates.after(self.phase.declared.phase):
-            return self.phase.store.state(later.phase, "before")
-        return None
+    def _past(self) -> History:
+        return history.since(self.phase.store, self.phase.gates, self.phase.declared.phase)
 
 
 def _together(what: str, verdicts: list[Verdict]) -> Verdict:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gatebook import catalog, migrations, parameters, runs
+from gatebook import catalog, history, migrations, parameters, runs
 from gatebook.applying import Migration
 from gatebook.baseline import Store
 from gatebook.canonical import Canonical, load_canonical
@@ -30,6 +30,7 @@ from gatebook.subject import Subject
 from gatebook.verdicts import Unknown, worst
 
 MODES = ("apply",)
+WRITERS = ("none", "expected")
 
 
 class Phase:
@@ -41,6 +42,7 @@ class Phase:
     run                  the run that `gatebook run` is making; "" for a session of one's own
     lock_timeout_ms      milliseconds to wait for a lock before giving up
     statement_timeout_ms milliseconds that one statement may take
+    writers              "none": rows that change between phases are an error; "expected": they are told
     Errors               ConfigurationError, ConnectionFailed, MigrationFailed (unknown revision, several heads)
     """
 
@@ -53,6 +55,7 @@ class Phase:
         run: str = "",
         lock_timeout_ms: int = migrations.LOCK_TIMEOUT_MS,
         statement_timeout_ms: int = migrations.STATEMENT_TIMEOUT_MS,
+        writers: str = "none",
         project: Project | None = None,
     ) -> None:
         parameters.refuse_unknown()
@@ -60,6 +63,11 @@ class Phase:
             raise ConfigurationError(
                 f"mode {mode!r} is not known", where="parameter mode", next_step=f"use {' or '.join(MODES)}"
             )
+        if writers not in WRITERS:
+            raise ConfigurationError(
+                f"writers {writers!r} is not known", where="parameter writers", next_step=f"use {' or '.join(WRITERS)}"
+            )
+        self.writers_expected = writers == "expected"
         self.project = project or Project.find()
         self.gates = load_gates(self.project)
         self.declared = self.gates.phase(phase_id)
@@ -75,6 +83,8 @@ class Phase:
             self.store = Store(self.project, self.server)
             self.folder = runs.open_run(self.project, run)
             self.journal = self.folder.journal
+            with self.reading() as connection:
+                history.forget_what_is_gone(connection, self.store, self.project, self.gates, self.canonical)
             self._open(mode)
         except BaseException:
             self.database.close()
@@ -96,11 +106,8 @@ class Phase:
             self._record("already_applied", revision=revision)
             return
         self._refuse_out_of_order()
-        for later in (self.declared, *self.gates.after(self.declared.phase)):
-            self.store.forget(later.phase)
-        applied = Migration(
-            self.project, self.database, self.canonical, self.declared, self.lock_timeout_ms, self.statement_timeout_ms
-        ).apply(self.store)
+        applied = self._migration().apply(self.store)
+        self.store.forget_proof(self.declared.phase)
         for moment, state in (("before", applied.before), ("after", applied.after)):
             runs.write_whole(self.folder.data / f"phase-{self.declared.phase}-{moment}.json", state.to_json())
         self._record(
@@ -126,7 +133,10 @@ class Phase:
         """
         declared = self.declared.gate(gate_id)
         gate = Gate(self, declared)
-        yield gate
+        try:
+            yield gate
+        finally:
+            gate.is_closed = True
         verdict = self.gate_verdict(declared)
         green = sum(self.results[test].verdict.is_green for test in declared.tests if test in self.results)
         self._record(
@@ -201,6 +211,13 @@ class Phase:
             self.limit(connection)
             yield connection
 
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that could write, with the same limits, and is always rolled back."""
+        with self.database.connect() as connection:
+            self.limit(connection)
+            yield connection
+
     def limit(self, connection: sa.Connection) -> None:
         migrations.keep_limits(
             connection, lock_timeout_ms=self.lock_timeout_ms, statement_timeout_ms=self.statement_timeout_ms
@@ -236,6 +253,19 @@ class Phase:
 
     # -- inside
 
+    def _migration(self) -> Migration:
+        before = self.gates.before(self.declared.phase)
+        return Migration(
+            self.project,
+            self.database,
+            self.canonical,
+            self.declared,
+            self.lock_timeout_ms,
+            self.statement_timeout_ms,
+            left=self.store.state(before.phase, "after") if before else None,
+            writers_expected=self.writers_expected,
+        )
+
     def _snapshot(self, before: str | None) -> catalog.Snapshot:
         if before is None:
             with self.reading() as connection:
@@ -245,7 +275,7 @@ class Phase:
             raise PhaseRefused(
                 f"nobody looked at this database before phase {before}",
                 where=str(self.database),
-                next_step=f"apply the phases with this workbook: `gatebook run --from {before}`",
+                next_step=f"apply the phases with this workbook, from phase {before} on",
             )
         return state.catalog
 
@@ -276,11 +306,11 @@ class Phase:
                 next_step=f"run the phases before it first, or `alembic upgrade {wanted}`",
             )
         before = self.gates.before(self.declared.phase)
-        if before is not None and self.store.proof(before.phase) is None:
+        if before is not None and not history.is_proven(self.store, before):
             raise PhaseRefused(
                 f"phase {self.declared.phase} may not start before phase {before.phase} is proven in this database",
                 where=str(self.database),
-                next_step=f"run notebooks/{before.notebook}.ipynb to the end, or `gatebook run --from {before.phase}`",
+                next_step=f"run notebooks/{before.notebook}.ipynb to the end first",
             )
 
     def _mark_unevaluated(self, gate: GateDeclaration) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.sql import Identifier
 
 from gatebook import catalog, migrations
 from gatebook.canonical import Canonical
@@ -76,7 +77,7 @@ NOT_OWNED = (
     catalog.RELATIONS
     + """
 SELECT name AS table, owner FROM ours
- WHERE relkind IN ('r', 'p', 'm') AND NOT pg_catalog.pg_has_role(relowner, 'USAGE') ORDER BY name
+ WHERE relkind IN ('r', 'p', 'm') AND owner <> current_user ORDER BY name
 """
 )
 
@@ -102,6 +103,31 @@ def role_privileges(subject: Subject) -> Verdict:
         reason = f"role {role} may not write alembic_version: GRANT SELECT, INSERT, UPDATE, DELETE on it, or own it"
         return Fail(what, have, want, reason)
     return Pass(what, have, want)
+
+
+def app_roles(subject: Subject) -> Verdict:
+    """May act as each role that the canonical schema grants to, so that gates can write as the application would."""
+    what = "the role may act as the application's roles"
+    wanted = sorted({role for table in subject.canonical.tables.values() for role in table.grants})
+    have: Rows = tuple({"role": role, "may_act_as": _may_act_as(subject.connection, role)} for role in wanted)
+    want: Rows = tuple({"role": role, "may_act_as": True} for role in wanted)
+    barred = [row["role"] for row in have if not row["may_act_as"]]
+    if barred:
+        roles = ", ".join(barred)
+        reason = f"role {subject.server.role} may not act as {roles}: GRANT {roles} TO {subject.server.role}"
+        return Fail(what, have, want, reason)
+    return Pass(what, have, want) if have else Unknown(what, reason="the canonical schema grants nothing to anybody")
+
+
+def _may_act_as(connection: sa.Connection, role: str) -> bool:
+    savepoint = connection.begin_nested()
+    try:
+        catalog.execute(connection, f"SET LOCAL ROLE {Identifier(role).as_string()}")
+    except sa.exc.DBAPIError:
+        return False
+    finally:
+        savepoint.rollback()
+    return True
 
 
 def revision_known(subject: Subject) -> Verdict:
@@ -186,17 +212,19 @@ def update_triggers(subject: Subject) -> Verdict:
 
 
 def row_counts(subject: Subject) -> Verdict:
-    """How many rows each table holds; over an empty one a phase would prove nothing about its backfill."""
-    what = "every table that a phase backfills holds rows"
+    """How many rows each table holds; over empty ones phases would prove nothing about their backfills."""
+    what = "the tables that phases backfill hold rows"
     names = [row["table"] for row in catalog.tables().run(subject.connection)]
     backfilled = {table for phase in subject.gates.migrating() for table in subject.canonical.backfills(phase.phase)}
     have = tuple(
         {"table": name, "rows": catalog.execute(subject.connection, ROW_COUNTS.format(table=name)).scalar_one()}
         for name in names
     )
-    empty = sorted(backfilled - {row["table"] for row in have if row["rows"]})
-    if empty:
-        reason = f"no rows in {', '.join(empty)}: load some with `gatebook scenario`, or audit a filled copy"
+    filled = {row["table"] for row in have if row["rows"]}
+    if not backfilled & filled:
+        reason = (
+            f"no rows in {', '.join(sorted(backfilled))}: audit a filled copy, or load rows with `gatebook scenario`"
+        )
         return Unknown(what, have, (), reason)
     return Pass(what, have, ())
 
@@ -206,6 +234,7 @@ SERVER: tuple[Examination, ...] = (server_version, role_attributes)
 EXAMINATIONS: tuple[Examination, ...] = (
     *SERVER,
     role_privileges,
+    app_roles,
     revision_known,
     schema_ready,
     update_triggers,

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import sqlalchemy as sa
-
-from gatebook import baseline, catalog, row_security
-from gatebook.baseline import State, TableSum
+from gatebook import baseline, catalog
+from gatebook.baseline import TableSum
 from gatebook.catalog import Key, Query, Snapshot
+from gatebook.history import History, say_rows
 from gatebook.verdicts import Fail, Pass, Rows, Unknown, Verdict
 
 Declared = dict[Key, dict[str, object] | None]
@@ -21,58 +20,41 @@ ORDINARY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
 }
 
 
-def sums_after(connection: sa.Connection, before: State, later: State | None) -> dict[str, TableSum] | None:
-    """The rows after a phase over the columns from before it: as the next phase found them, else as they are now.
+def data_verdict(what: str, phase: str, past: History, now: dict[str, TableSum], *, writers_expected: bool) -> Verdict:
+    """The phase kept every row and value, and nobody changed any since, between the phases or after the last.
 
-    Shape  table -> sums; None where row security may hide rows
+    now              sums over the columns of the last applied phase
+    writers_expected changes after the phase are told, and are no failure
     """
-    columns = {table: list(each.columns) for table, each in before.data.items()}
-    if later is not None:
-        return {
-            table: _reduce(later.data[table], names, before.wanted[table])
-            for table, names in columns.items()
-            if table in later.data
-        }
-    if row_security.filtered_tables(connection):
-        return None
-    return baseline.table_sums(connection, columns)
-
-
-def data_verdict(what: str, phase: str, before: State | None, now: dict[str, TableSum] | None) -> Verdict:
-    """Row counts and checksums over all columns from before the phase are what they were, NULLs filled as declared."""
-    if before is None:
+    if not past.steps:
         return Unknown(what, reason=_nobody_looked(phase))
-    if now is None:
-        return Unknown(what, reason="row security may hide rows from this role")
-    want, have = _shown(before.wanted), _shown(now)
-    different = baseline.data_differences(before.wanted, now)
-    if different:
-        details = "; ".join(
-            f"{row['table']}: {row['rows_before']} rows before, {row['rows_after']} now, "
-            f"columns {row['columns_differing']}"
-            for row in different
-        )
-        return Fail(what, have, want, f"rows are not what they were before the phase: {details}")
-    return Pass(what, have, want) if want else Unknown(what, reason="there were no tables before the phase")
+    want, have = _shown(past.first.before.wanted), _shown(past.first.after.preserved)
+    if not want:
+        return Unknown(what, reason="there were no tables before the phase")
+    lost = baseline.data_differences(past.first.before.wanted, past.first.after.preserved)
+    if lost:
+        return Fail(what, have, want, f"rows are not what they were before the phase: {say_rows(lost)}")
+    since = past.changed_rows(now)
+    if since and not writers_expected:
+        return Fail(what, _shown(now), _shown(past.last.after.data), "; ".join(since))
+    return Pass(what, have, want, "; ".join(f"writers are expected; {text}" for text in since))
 
 
-def catalog_verdict(what: str, phase: str, before: State | None, now: Snapshot, declared: Declared) -> Verdict:
-    """Every declared object is now as declared, and nothing else differs from before."""
-    if before is None:
+def catalog_verdict(what: str, phase: str, past: History, now: Snapshot, declared: Declared) -> Verdict:
+    """The phase changed what is declared and nothing else, and nobody changed anything since outside a phase."""
+    if not past.steps:
         return Unknown(what, reason=_nobody_looked(phase))
     if not declared:
         return Unknown(what, reason="the phase declares no change")
-    difference = catalog.diff(before.catalog, now)
-    problems = [
-        text
-        for key, wanted in declared.items()
-        for text in (*_departures(key, wanted, now.get(key)), *_unusual(key, before.catalog.get(key), now.get(key)))
-    ]
+    before, after = past.first.before.catalog, past.first.after.catalog
+    difference = catalog.diff(before, after)
+    problems = [text for key, wanted in declared.items() for text in _departures(key, wanted, after.get(key))]
     problems += [
         f"{row['kind']} {row['object']} {row['change']}{_of(row['attribute'])}, not declared"
         for row in difference
         if not _is_declared(row["kind"], row["object"], declared)
     ]
+    problems += past.changed_catalog(now)
     want: Rows = tuple({"kind": kind, "object": name} for kind, name in declared)
     have: Rows = tuple({key: row[key] for key in ("change", "kind", "object", "attribute")} for row in difference)
     return Fail(what, have, want, "; ".join(problems)) if problems else Pass(what, have, want)
@@ -126,15 +108,6 @@ def _of(attribute: str) -> str:
 
 def _shown(sums: dict[str, TableSum]) -> Rows:
     return tuple({"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in sums.items())
-
-
-def _reduce(later: TableSum, names: list[str], before: TableSum) -> TableSum:
-    """A later sum over more columns, reduced to these. Whole-row checksums compare only over the same columns."""
-    columns = {name: later.columns.get(name, "") for name in names}
-    if list(later.columns) == names:
-        return TableSum(later.rows, later.checksum, columns)
-    unchanged = columns == before.columns and later.rows == before.rows
-    return TableSum(later.rows, before.checksum if unchanged else "differs", columns)
 
 
 def _nobody_looked(phase: str) -> str:

@@ -3,10 +3,12 @@
 from collections import Counter
 from typing import Any
 
-from gatebook import catalog, migrations
+from gatebook import baseline, catalog, migrations
 from gatebook.canonical import SEVERITIES
 from gatebook.catalog import Rows, Snapshot
+from gatebook.errors import ConfigurationError
 from gatebook.evidence.results import is_listed
+from gatebook.history import say_rows
 from gatebook.subject import Examination, Subject
 from gatebook.verdicts import Fail, Pass, Unknown, Verdict
 
@@ -31,7 +33,17 @@ def divergence_was_measured(subject: Subject) -> Verdict:
 
 
 def no_divergence(*wanted: str) -> Examination:
-    """No divergence of these severities is left in the live catalog."""
+    """No divergence of these severities is left in the live catalog.
+
+    Errors  ConfigurationError for no severity or an unknown one
+    """
+    unknown = sorted(set(wanted) - set(SEVERITIES))
+    if unknown or not wanted:
+        raise ConfigurationError(
+            f"no such severity: {', '.join(unknown) or 'none was named'}",
+            where="readiness.no_divergence",
+            next_step=f"use {', '.join(SEVERITIES)}",
+        )
 
     def examination(subject: Subject) -> Verdict:
         found = subject.canonical.divergences(catalog.snapshot(subject.connection))
@@ -152,6 +164,25 @@ def has_not_drifted(subject: Subject) -> Verdict:
     if drift:
         return Fail(what, drift, (), f"{len(drift)} differences, the first: {drift[0]['kind']} {drift[0]['object']}")
     return Pass(what, have, ({**have[0], "differences": 0},))
+
+
+def rows_are_unchanged(subject: Subject) -> Verdict:
+    """Every row of every table, backfilled columns included, is what the last phase left. Needs all rows in sight."""
+    what = "the rows are what the last phase left"
+    last = subject.gates.migrating()[-1].phase
+    state = subject.store.state(last, "after")
+    if state is None:
+        return Unknown(what, reason=f"phase {last} was not applied by this workbook, so what it left is not known")
+    columns = {table: list(each.columns) for table, each in state.data.items()}
+    now = baseline.table_sums(subject.connection, columns)
+    want: Rows = tuple(
+        {"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in state.data.items()
+    )
+    have: Rows = tuple({"table": table, "rows": each.rows, "checksum": each.checksum} for table, each in now.items())
+    changed = baseline.data_differences(state.data, now)
+    if changed:
+        return Fail(what, have, want, say_rows(changed))
+    return Pass(what, have, want) if want else Unknown(what, reason="the last phase left no tables")
 
 
 def comments_are_complete(subject: Subject) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gatebook import declarations, migrations, preflight, runs
+from gatebook import declarations, history, migrations, preflight, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.database import Database, open_database
@@ -194,19 +194,19 @@ def _refuse_if_unfit(
     parameters: RunParameters,
 ) -> None:
     """Everything that would make the run fail later is said now, while the database is as it was."""
-    database.__dict__.pop("server", None)
     with database.connect() as connection:
         store = Store(project, database.server)
         limits = (parameters.lock_timeout_ms, parameters.statement_timeout_ms)
         subject = Subject(project, gates, load_canonical(project), database.server, store, connection, *limits)
         preflight.refuse_if_unfit(subject)
-    migrating = [phase for phase in selected if phase.revision is not None]
-    before = gates.before(migrating[0].phase) if migrating else None
-    if before is not None and before not in selected and store.proof(before.phase) is None:
+        history.forget_what_is_gone(connection, store, project, gates, subject.canonical)
+    earlier = [phase for phase in gates.phases[: gates.phases.index(selected[0])] if phase.revision is not None]
+    before = earlier[-1] if earlier else None
+    if before is not None and not history.is_proven(store, before):
         raise PhaseRefused(
-            f"phase {migrating[0].phase} may not start before phase {before.phase} is proven in this database",
+            f"phase {selected[0].phase} may not start before phase {before.phase} is proven in this database",
             where=str(database),
-            next_step=f"gatebook run --from {before.phase}",
+            next_step=f"run the same command with --from {before.phase}",
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from gatebook import migrations, runs
+from gatebook import history, migrations, runs
 from gatebook.baseline import Store
+from gatebook.canonical import load_canonical
 from gatebook.database import open_database
 from gatebook.declarations import PhaseDeclaration, load_gates
 from gatebook.evidence.results import GateOutcome, PhaseOutcome
@@ -80,12 +81,7 @@ class Console:
         results = finished.results
         self.out.print(_verdict_table(results.phases))
         totals = results.totals()
-        gates, tests, own = totals["gates"], totals["tests"], totals["own_gates"]
-        self.out.print(
-            f"{_badge(results.verdict)} {gates['green']} of {gates['of']} gates and "
-            f"{tests['green']} of {tests['of']} tests green, "
-            f"and {own['green']} of {own['of']} further gates (data preserved, nothing else changed, …)"
-        )
+        self.out.print(f"{_badge(results.verdict)} {_summary(results.phases, totals)}", soft_wrap=True)
         notebooks, database = totals["seconds"], totals["database_seconds"]
         rest = finished.seconds - notebooks
         self.out.print(
@@ -127,15 +123,30 @@ def status(project: Project, database_name: str) -> None:
         with database.connect() as connection:
             revision = migrations.current(connection)
         migrations.position(project, revision)
-        store = Store(project, database.server)
+        store, gates = Store(project, database.server), load_gates(project)
+        with database.connect() as connection:
+            history.forget_what_is_gone(connection, store, project, gates, load_canonical(project))
         head = migrations.head(project)
         out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {head}", soft_wrap=True)
-        for phase in load_gates(project).migrating():
-            proof = store.proof(phase.phase)
+        for phase in gates.migrating():
+            proof = store.proof(phase.phase) if history.is_proven(store, phase) else None
             said = f"proven by run {proof['run']} at {proof['at'][:19]}" if proof else "not proven"
             out.print(f"  phase {phase.phase:<3} {said}")
     finally:
         database.close()
+
+
+def _summary(phases: list[PhaseOutcome], totals: dict[str, Any]) -> str:
+    """What is red, then what is green: the gates of the specification, and those of the workbook beside them."""
+    red = [gate.gate for phase in phases for gate in phase.gates if gate.verdict in ("FAIL", "UNKNOWN")]
+    parts = [f"red: gate {', '.join(red)}"] if red else []
+    gates, tests, own = totals["gates"], totals["tests"], totals["own_gates"]
+    if gates["of"]:
+        counts = f"{gates['green']} of {gates['of']} gates and {tests['green']} of {tests['of']} tests"
+        parts.append(f"{counts} of the specification green")
+    if own["of"]:
+        parts.append(f"{own['green']} of {own['of']} gates of the workbook itself green")
+    return "; ".join(parts)
 
 
 def _verdict_table(phases: list[PhaseOutcome]) -> Table:

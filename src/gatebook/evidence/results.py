@@ -105,7 +105,7 @@ def is_listed(gate: str) -> bool:
 
 def compute(run: str, events: Sequence[Event], phases: Iterable[PhaseDeclaration]) -> Results:
     """Results from the events of one run; phases are those that the run was asked for, in order."""
-    outcomes = [_phase(declared, [event for event in events if _belongs(event, declared)]) for declared in phases]
+    outcomes = [_phase(declared, _of_notebook(events, declared)) for declared in phases]
     first = next((event for event in events if event["event"] == "run_started"), {})
     last = next((event for event in reversed(events) if event["event"] == "run_finished"), {})
     ended = str(last.get("ended", "incomplete"))
@@ -119,15 +119,27 @@ def compute(run: str, events: Sequence[Event], phases: Iterable[PhaseDeclaration
     return Results(run, verdict, str(first.get("at", "")), str(last.get("at", "")), ended, facts, outcomes)
 
 
-def _belongs(event: Event, declared: PhaseDeclaration) -> bool:
-    return event.get("phase") == declared.phase or event.get("notebook") == declared.notebook
+def _of_notebook(events: Sequence[Event], declared: PhaseDeclaration) -> list[Event]:
+    """What was written while this notebook ran; of the kernel's events those of its own phase."""
+    names = [(event["event"], event.get("notebook")) for event in events]
+    if ("notebook_started", declared.notebook) not in names:
+        return []
+    start = names.index(("notebook_started", declared.notebook))
+    finished = ("notebook_finished", declared.notebook)
+    end = names.index(finished, start) if finished in names[start:] else len(events)
+    return [
+        event
+        for event in events[start : end + 1]
+        if event.get("phase", declared.phase) == declared.phase
+        and event.get("notebook", declared.notebook) == declared.notebook
+    ]
 
 
 def _phase(declared: PhaseDeclaration, events: list[Event]) -> PhaseOutcome:
     started = [event for event in events if event["event"] == "notebook_started"]
     finished = [event for event in events if event["event"] == "notebook_finished"]
     closed = [event for event in events if event["event"] == "phase_closed"]
-    tests = {event["test"]: event for event in events if event["event"] == "test"}
+    tests = _worst_of_each([event for event in events if event["event"] == "test"])
     gates = [_gate(gate, tests, reached=bool(started)) for gate in declared.gates]
     cells = _cells(started[-1]["cells"] if started else [], events)
     verdict, reason = _verdict(started, closed, finished, gates, cells)
@@ -161,6 +173,15 @@ def _verdict(
     if not_run:
         return "UNKNOWN", problem or f"cells did not run to their end: {', '.join(not_run)}"
     return ("UNKNOWN", problem) if problem else (verdict, "" if verdict == "PASS" else "gates could not be decided")
+
+
+def _worst_of_each(events: list[Event]) -> dict[str, Event]:
+    """One event for each test: a red one is not outdone by a later green one."""
+    found: dict[str, Event] = {}
+    for event in events:
+        if event["test"] not in found or found[event["test"]]["verdict"] == "PASS":
+            found[event["test"]] = event
+    return found
 
 
 def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: bool) -> GateOutcome:

@@ -1,0 +1,124 @@
+"""What was done to one database, phase by phase, and whether it is still so.
+
+Each phase leaves two states, before and after. They form a chain: a phase must find what the one before it left,
+and the database must now be what the last one left. A break in the chain means that somebody changed rows or
+schema outside the phases. A state holds only for the very application of a phase that made it: a downgrade and a
+second upgrade make the same columns with other attribute numbers, and everything known of the first is forgotten.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from gatebook import baseline, catalog, migrations
+from gatebook.baseline import State, Store, TableSum
+from gatebook.canonical import Canonical
+from gatebook.catalog import Query, Rows, Snapshot
+from gatebook.declarations import Gates, PhaseDeclaration
+from gatebook.project import Project
+
+MARKER = """
+SELECT coalesce(pg_catalog.string_agg(a.attrelid::pg_catalog.oid::text || '.' || a.attnum, ' ' ORDER BY k.place), '')
+       AS marker
+  FROM pg_catalog.unnest(%(tables)s::text[], %(columns)s::text[]) WITH ORDINALITY AS k("table", "column", place)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(k."table") AND a.attname = k."column"
+       AND NOT a.attisdropped
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One applied phase and the two looks at the database."""
+
+    phase: str
+    before: State
+    after: State
+
+
+@dataclass(frozen=True)
+class History:
+    """The phases from one on that this workbook has applied, in order; empty when it has not applied that one."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def first(self) -> Step:
+        return self.steps[0]
+
+    @property
+    def last(self) -> Step:
+        return self.steps[-1]
+
+    def changed_rows(self, now: dict[str, TableSum]) -> list[str]:
+        """Where rows are not what the phase before had left, up to now; each as one sentence."""
+        links = [(step.phase, step.after.data, later.before.data) for step, later in self._links()]
+        links.append((self.last.phase, self.last.after.data, now))
+        return [
+            f"rows are not what phase {phase} left: {say_rows(differences)}"
+            for phase, left, found in links
+            if (differences := baseline.data_differences(left, found))
+        ]
+
+    def changed_catalog(self, now: Snapshot) -> list[str]:
+        """Where the catalog is not what the phase before had left, up to now; each as one sentence."""
+        links = [(step.phase, step.after.catalog, later.before.catalog) for step, later in self._links()]
+        links.append((self.last.phase, self.last.after.catalog, now))
+        return [
+            f"the catalog is not what phase {phase} left: {say_catalog(difference)}"
+            for phase, left, found in links
+            if (difference := catalog.diff(left, found))
+        ]
+
+    def _links(self) -> Iterator[tuple[Step, Step]]:
+        return zip(self.steps, self.steps[1:], strict=False)
+
+
+def since(store: Store, gates: Gates, phase: str) -> History:
+    """The history of a database from this phase on, as far as it was applied by this workbook."""
+    steps = []
+    declared = next(each for each in gates.migrating() if each.phase == phase)
+    for each in (declared, *gates.after(phase)):
+        before, after = store.state(each.phase, "before"), store.state(each.phase, "after")
+        if before is None or after is None:
+            break
+        steps.append(Step(each.phase, before, after))
+    return History(tuple(steps))
+
+
+def marker(connection: sa.Connection, canonical: Canonical, phase: str) -> str:
+    """Object ids and attribute numbers of the columns that the phase has added: never the same twice."""
+    added = [name.rpartition(".") for kind, name in canonical.changes(phase) if kind == "column"]
+    query = Query(MARKER, {"tables": [table for table, _, _ in added], "columns": [column for _, _, column in added]})
+    return str(query.run(connection)[0]["marker"])
+
+
+def forget_what_is_gone(
+    connection: sa.Connection, store: Store, project: Project, gates: Gates, canonical: Canonical
+) -> None:
+    """Drop states and proofs of phases that this database no longer has, or has from another application."""
+    here = migrations.position(project, migrations.current(connection))
+    for phase in gates.migrating():
+        state = store.state(phase.phase, "after")
+        is_applied = migrations.position(project, phase.revision) <= here
+        if state is None or not is_applied or state.marker != marker(connection, canonical, phase.phase):
+            store.forget(phase.phase)
+
+
+def is_proven(store: Store, phase: PhaseDeclaration) -> bool:
+    """Every test that is declared today was green when the phase was proven in this database."""
+    tests = (store.proof(phase.phase) or {}).get("tests", {})
+    return bool(phase.tests) and all(tests.get(test) == "PASS" for test in phase.tests)
+
+
+def say_rows(differences: Rows) -> str:
+    return "; ".join(
+        f"{row['table']}: {row['rows_before']} rows before, {row['rows_after']} now, columns {row['columns_differing']}"
+        for row in differences
+    )
+
+
+def say_catalog(difference: Rows) -> str:
+    return "; ".join(
+        " ".join(filter(None, (row["kind"], row["object"], row["change"], row["attribute"]))) for row in difference
+    )
