@@ -23,7 +23,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("catalog", "row_security", "baseline", "canonical"),
     ),
     "judge": (
-        *("checks", "explain", "probes", "preservation", "subject", "preflight", "evidence.results", "readiness"),
+        *(
+            "history",
+            "checks",
+            "explain",
+            "probes",
+            "preservation",
+            "subject",
+            "preflight",
+            "evidence.results",
+            "readiness",
+        ),
     ),
     "show": ("display", "charts"),
     "notebook": ("scenario", "applying", "gate", "phase"),

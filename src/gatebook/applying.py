@@ -138,7 +138,7 @@ class Migration:
             catalog.snapshot(connection),
             data,
             preserved=preserved,
-            marker=history.marker(connection, self.canonical, self.phase.phase),
+            marks=history.marks(connection, self.canonical, self.phase.phase),
         )
 
     def _filled(self, connection: sa.Connection, columns: baseline.Columns) -> dict[str, baseline.TableSum]:

@@ -51,7 +51,7 @@ class State:
     data       the sums over all columns, as found
     filled     before a phase: for tables of which it fills NULLs, the sums as they must be afterwards
     preserved  after a phase: the sums over the columns that were there before it
-    marker     after a phase: what tells this very application of it from a later one (see history)
+    marks      after a phase: what tells this very application of it from a later one (see history)
     """
 
     revision: str | None
@@ -59,7 +59,7 @@ class State:
     data: dict[str, TableSum]
     filled: dict[str, TableSum] = field(default_factory=dict)
     preserved: dict[str, TableSum] = field(default_factory=dict)
-    marker: str = ""
+    marks: dict[str, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> dict[str, TableSum]:
@@ -73,7 +73,7 @@ class State:
             "data": {table: asdict(each) for table, each in self.data.items()},
             "filled": {table: asdict(each) for table, each in self.filled.items()},
             "preserved": {table: asdict(each) for table, each in self.preserved.items()},
-            "marker": self.marker,
+            "marks": self.marks,
         }
         return json.dumps(content, indent=1, ensure_ascii=False, default=str)
 
@@ -85,7 +85,7 @@ class State:
             {table: TableSum(**each) for table, each in content["data"].items()},
             {table: TableSum(**each) for table, each in content["filled"].items()},
             {table: TableSum(**each) for table, each in content["preserved"].items()},
-            content["marker"],
+            content["marks"],
         )
 
 

@@ -18,12 +18,12 @@ from gatebook.catalog import Query, Rows, Snapshot
 from gatebook.declarations import Gates, PhaseDeclaration
 from gatebook.project import Project
 
-MARKER = """
-SELECT coalesce(pg_catalog.string_agg(a.attrelid::pg_catalog.oid::text || '.' || a.attnum, ' ' ORDER BY k.place), '')
-       AS marker
-  FROM pg_catalog.unnest(%(tables)s::text[], %(columns)s::text[]) WITH ORDINALITY AS k("table", "column", place)
+MARKS = """
+SELECT k."table" || '.' || k."column" AS column, a.attrelid::text || '.' || a.attnum AS mark
+  FROM ROWS FROM (pg_catalog.unnest(%(tables)s::text[]), pg_catalog.unnest(%(columns)s::text[])) AS k("table", "column")
   JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(k."table") AND a.attname = k."column"
        AND NOT a.attisdropped
+ ORDER BY 1
 """
 
 
@@ -86,11 +86,11 @@ def since(store: Store, gates: Gates, phase: str) -> History:
     return History(tuple(steps))
 
 
-def marker(connection: sa.Connection, canonical: Canonical, phase: str) -> str:
-    """Object ids and attribute numbers of the columns that the phase has added: never the same twice."""
+def marks(connection: sa.Connection, canonical: Canonical, phase: str) -> dict[str, str]:
+    """Column -> its table's object id and its attribute number, for those that the phase adds: never the same twice."""
     added = [name.rpartition(".") for kind, name in canonical.changes(phase) if kind == "column"]
-    query = Query(MARKER, {"tables": [table for table, _, _ in added], "columns": [column for _, _, column in added]})
-    return str(query.run(connection)[0]["marker"])
+    query = Query(MARKS, {"tables": [table for table, _, _ in added], "columns": [column for _, _, column in added]})
+    return {str(row["column"]): str(row["mark"]) for row in query.run(connection)}
 
 
 def forget_what_is_gone(
@@ -100,8 +100,11 @@ def forget_what_is_gone(
     here = migrations.position(project, migrations.current(connection))
     for phase in gates.migrating():
         state = store.state(phase.phase, "after")
-        is_applied = migrations.position(project, phase.revision) <= here
-        if state is None or not is_applied or state.marker != marker(connection, canonical, phase.phase):
+        if state is None or migrations.position(project, phase.revision) > here:
+            store.forget(phase.phase)
+            continue
+        now = marks(connection, canonical, phase.phase)  # a column that is missing is a fault, not another application
+        if any(mark != state.marks.get(column, mark) for column, mark in now.items()):
             store.forget(phase.phase)
 
 
