@@ -180,16 +180,17 @@ def run_notebook(notebook: str, *, database: str, validator: str = "a test", **p
     """
     cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
     names: dict[str, Any] = {"red": None}
-    for cell in cells:
-        if cell.cell_type != "code":
-            continue
-        try:
-            exec(compile(cell.source, f"{notebook}:{cell.id}", "exec"), names)
-        except PhaseRed as error:
-            names["red"] = error
-        if "parameters" in cell.metadata.get("tags", []):
-            names |= {"database": database, "validator": validator, **parameters}
-    names["phase"].database.close()
+    try:
+        for cell in cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{notebook}:{cell.id}", "exec"), names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= {"database": database, "validator": validator, **parameters}
+    except PhaseRed as error:
+        names["red"] = error
+    finally:
+        if "phase" in names:
+            names["phase"].database.close()
     return SimpleNamespace(**names)
 
 
@@ -205,8 +206,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     mutations: dict[str, bool] = {}
-    for report in (each for reports in terminalreporter.stats.values() for each in reports):
-        if "::test_a_gate_goes_red[" in getattr(report, "nodeid", "") and report.outcome != "skipped":
+    reports = [each for some in terminalreporter.stats.values() for each in some if isinstance(each, pytest.TestReport)]
+    for report in reports:
+        if "::test_a_gate_goes_red[" in report.nodeid and not report.skipped:
             mutations[report.nodeid] = mutations.get(report.nodeid, True) and report.passed
     if mutations:
         terminalreporter.write_line(f"mutations caught: {sum(mutations.values())} of {len(mutations)}")

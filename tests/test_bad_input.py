@@ -110,7 +110,7 @@ NOT_A_URL = ("AUDIT_URL does not hold a PostgreSQL URL", "not shown", "percent-e
 NAMES = {
     "URL as name": (url_as_name, "by name, never by its URL", "environment variable"),
     "unset": (variable(AUDIT_URI="x"), "AUDIT_URL is not set", "did you mean AUDIT_URI?"),
-    "empty": (variable(AUDIT_URL=" "), "AUDIT_URL is not set"),
+    "empty": (variable(AUDIT_URL=" "), "AUDIT_URL is empty"),
     "not a URL": (variable(AUDIT_URL=SECRET), *NOT_A_URL),
     "another system's URL": (variable(AUDIT_URL=f"mysql://auditor:{SECRET}@127.0.0.1/audit"), *NOT_A_URL),
     "@ in the password": (variable(AUDIT_URL="postgresql://auditor:geheim@ss@127.0.0.1/audit"), *NOT_A_URL),

@@ -203,7 +203,8 @@ def test_conflicts(small: Canonical, phase: str, snapshot: Snapshot, problems: l
 
 
 def test_divergences_worst_first_with_the_severity_of_their_columns(small: Canonical) -> None:
-    assert [(row["severity"], row["table"], row["object"]) for row in small.divergences(BEFORE)] == [
+    structure = [row for row in small.divergences(BEFORE) if row["kind"] in ("column", "constraint", "index")]
+    assert [(row["severity"], row["table"], row["object"]) for row in structure] == [
         ("BLOCKING", "new", "id"),
         ("BLOCKING", "old", "idx_old_key"),
         ("BLOCKING", "old", "key"),
@@ -214,6 +215,12 @@ def test_divergences_worst_first_with_the_severity_of_their_columns(small: Canon
         ("LOW", "new", "old_rank"),
         ("LOW", "old", "seen"),
     ]
+
+
+def test_rights_and_row_security_diverge_as_blocking(small: Canonical) -> None:
+    rows = [row for row in small.divergences(BEFORE) if row["kind"] in ("row security", "policy", "grant")]
+    assert rows
+    assert {row["severity"] for row in rows} == {"BLOCKING"}
 
 
 @pytest.mark.parametrize(
@@ -389,7 +396,7 @@ def test_divergences_before_the_first_phase_and_none_after(
     rows = canonical.divergences(before)
     counts = {severity: sum(row["severity"] == severity for row in rows) for severity in SEVERITIES}
 
-    assert counts == {"BLOCKING": 48, "HIGH": 11, "LOW": 5}
+    assert counts == {"BLOCKING": 59, "HIGH": 11, "LOW": 5}
     assert canonical.divergences(after) == []
     assert [row["object"] for row in canonical.extras(after) if not row["allowed"]] == []
 

@@ -230,19 +230,14 @@ CASES = {
         unknown=(counted("a", 2, None),),
         unknown_reason=NO_ROWS,
     ),
-    "equals": Case(
-        checks.equals("the totals", ({"total": 1},), reason="the totals differ"),
-        "the totals",
-        green=({"total": 1},),
-        red=({"total": 2},),
-        reason="the totals differ",
-    ),
-    "equals, order": Case(
-        checks.equals("the list", ({"n": 1}, {"n": 2})),
-        "the list",
-        green=({"n": 1}, {"n": 2}),
-        red=({"n": 2}, {"n": 1}),
-        reason="have and want differ",
+    "holds_for_all, known to have been empty": Case(
+        checks.holds_for_all("every row holds its backfill", empty_before=["t"]),
+        "every row holds its backfill",
+        green=(counted("a", 1, 0),),
+        red=(counted("a", 1, 1),),
+        reason="rows that are not as the backfill should have left them: a: 1 of 1 rows",
+        unknown=(counted("a", 1, None),),
+        unknown_reason=NO_ROWS,
     ),
 }
 
@@ -275,6 +270,11 @@ def test_unknown(case: Case) -> None:
     assert isinstance(verdict, Unknown)
     assert not verdict.is_green
     assert (verdict.what, verdict.reason) == (case.what, case.unknown_reason)
+
+
+def test_none_is_what_must_be_seen_in_a_table_that_was_empty() -> None:
+    verdict = checks.holds_for_all("backfill", empty_before=["t"])((counted("a", 0, 0),))
+    assert (verdict.name, verdict.reason) == ("PASS", "no rows before the phase in t")
 
 
 @pytest.mark.parametrize(

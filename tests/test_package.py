@@ -149,7 +149,7 @@ def test_every_module_says_what_it_is_for(name: str) -> None:
 def test_callers_name_their_options(name: str) -> None:
     """No boolean goes by its place alone, but where a library calls us."""
     for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.FunctionDef) and node.name not in ("construct_mapping", "start", "stop"):
+        if isinstance(node, ast.FunctionDef) and node.name not in ("construct_mapping", "start", "stop", "note"):
             flags = [each.arg for each in node.args.args if each.annotation and ast.unparse(each.annotation) == "bool"]
             assert flags == [], node.name
 

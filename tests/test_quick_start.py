@@ -336,8 +336,11 @@ def test_field_like_database_migrates(
 ) -> None:
     make_field_like(legacy_copy, ledger=ledger)
     before, rows = snapshot(legacy_copy), sums(legacy_copy)
+    # Its tenants have no row security: the phases go through, and compliance says so.
+    open_tenants = "2 divergences: tenants.row security, tenants.tenant_isolation_policy"
+    told = {"C": {"C.1.2": open_tenants}, "R": {"R.3.1": open_tenants}}
     for phase in load_gates(project_that_allows_the_view).phases:
-        assert red_tests(run_notebook(phase.notebook, database=legacy_copy.name)) == {}
+        assert red_tests(run_notebook(phase.notebook, database=legacy_copy.name)) == told.get(phase.phase, {})
     after = snapshot(legacy_copy)
     guards = {key: each for key, each in before.items() if key[0] in ("trigger", "function")}
     assert len(guards) == 9
@@ -348,7 +351,7 @@ def test_field_like_database_migrates(
     # The project as it is shipped does not know the view, and says so.
     monkeypatch.setenv(PROJECT_VARIABLE, str(ROOT))
     seen = red_tests(run_notebook("09_canonical_schema", database=legacy_copy.name))
-    assert seen == {"C.2.1": "not on the list: mv_allocation_summary"}
+    assert seen == told["C"] | {"C.2.1": "not on the list: mv_allocation_summary"}
 
 
 def red_tests(run: SimpleNamespace) -> dict[str, str]:

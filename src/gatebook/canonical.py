@@ -222,7 +222,7 @@ class Canonical(Declared):
             }
             have = snapshot.get(("table", table))
             if not _matches(have, want):
-                yield self._access("row security", table, table, have, want)
+                yield self._access("row security", table, "row security", have, want)
         policies = {name: {"command": p.command, "roles": ", ".join(p.roles)} for name, p in declared.policies.items()}
         yield from self._rights("policy", table, f"{table}.", policies, snapshot)
         grants = {role: {"privileges": ", ".join(sorted(rights))} for role, rights in declared.grants.items()}

@@ -28,6 +28,7 @@ from gatebook.project import Project
 EMBEDDED = "embedded"
 CONNECT_TIMEOUT_S = 10
 LONGEST_NAME_BYTES = 63
+LIMITS = ("SET LOCAL lock_timeout", "SET LOCAL statement_timeout")
 
 # One text form for every value on every server and client, so that checksums and evidence are comparable.
 SESSION = (
@@ -279,10 +280,15 @@ def recreate(database: Database) -> None:
 
 @contextmanager
 def statements(connection: sa.Connection, into: list[str]) -> Iterator[None]:
-    """Add each statement that the connection sends meanwhile, parameters in place, as an analyst can paste it."""
+    """Add each statement that the connection sends meanwhile, parameters in place, as an analyst can paste it.
+
+    Limits on locks and statements are left out: they are the same for every test.
+    """
 
     def note(_connection: Any, cursor: Any, text: str, parameters: Any, _context: Any, _many: bool) -> None:
         shown = text.strip()
+        if shown.startswith(LIMITS):
+            return
         for name, value in (parameters or {}).items() if isinstance(parameters, dict) else ():
             shown = shown.replace(f"%({name})s", sql.Literal(value).as_string(cursor))
         into.append(shown)

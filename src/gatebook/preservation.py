@@ -48,7 +48,11 @@ def catalog_verdict(what: str, phase: str, past: History, now: Snapshot, declare
         return Unknown(what, reason="the phase declares no change")
     before, after = past.first.before.catalog, past.first.after.catalog
     difference = catalog.diff(before, after)
-    problems = [text for key, wanted in declared.items() for text in _departures(key, wanted, after.get(key))]
+    problems = [
+        text
+        for key, wanted in declared.items()
+        for text in (*_departures(key, wanted, after.get(key)), *_unusual(key, before.get(key), after.get(key)))
+    ]
     problems += [
         f"{row['kind']} {row['object']} {row['change']}{_of(row['attribute'])}, not declared"
         for row in difference

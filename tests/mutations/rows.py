@@ -83,6 +83,18 @@ BY_HAND = [
         "8b.D.1",
         reason="19 rows before, 20 now",
     ),
+    Mutation(
+        "a change of state out of nowhere",
+        "INSERT INTO revenue_state_transitions (ledger_id, to_state) SELECT id, 'refunded' FROM revenue_ledger LIMIT 1",
+        "R.4.2",
+        reason="revenue_state_transitions",
+    ),
+    Mutation(
+        "an address put in after the audit",
+        f"UPDATE tenants SET notification_email = 'alerts@example.org' WHERE {first_of('tenants')}",
+        "R.4.2 4.B.1 8b.D.1",
+        reason="notification_email",
+    ),
     Mutation("all dead events lost", "TRUNCATE dead_events", "8a.B.1 8b.D.1", reason="no rows to look at"),
     Mutation("a tenant lost with all that is theirs", f"DELETE FROM tenants WHERE {first_of('tenants')}", "8b.D.1"),
     Mutation(
