@@ -21,13 +21,13 @@ help:
 	@echo 'make lint     ruff, mypy, and notebooks without outputs'
 	@echo 'make format   let ruff and the notebook cleaner mend what lint names'
 	@echo 'make lock     renew requirements.lock from pyproject.toml'
-	@echo 'make clean    remove .venv, .gatebook and caches; outputs/ stays'
+	@echo 'make clean    remove .venv, the embedded server and caches; outputs/ and what is known of databases stay'
 
 audit: venv
 	$(RUN) -m gatebook run --params params/demo.yaml
 
 test: lint
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lab: venv
 	$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
@@ -49,7 +49,7 @@ lock: venv
 		--generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv .gatebook .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .gatebook/server .gatebook/*.lock .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 

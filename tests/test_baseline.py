@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from conftest import Databases
-from gatebook import baseline, catalog, checks, preflight, preservation, row_security
+from gatebook import baseline, catalog, checks, history, preflight, preservation, row_security
 from gatebook.baseline import State, Store, TableSum
 from gatebook.catalog import execute
 from gatebook.database import Database
+from gatebook.declarations import Gates
 from gatebook.errors import PhaseRefused
+from gatebook.history import History, Step
 from gatebook.phase import Phase
 from gatebook.project import Project
 from gatebook.verdicts import Verdict
@@ -135,7 +138,11 @@ def state(**tables: TableSum) -> State:
 
 def test_a_state_is_kept_whole_and_forgotten(project: Project, database: Database) -> None:
     store = Store(project, database.server)
-    kept = state(t=TableSum(2, "-12345678901234567890", {"a": "1", "ü %": "2"}))
+    kept = replace(
+        state(t=TableSum(2, "-12345678901234567890", {"a": "1", "ü %": "2"})),
+        preserved={"t": TableSum(2, "-1", {"a": "1"})},
+        marks={"t.ü %": "16384.2"},
+    )
 
     assert store.state("4", "before") is None
     store.save_state("4", "before", kept)
@@ -288,6 +295,21 @@ def test_a_gate_says_unknown_where_rows_are_hidden(migrated_copy: Database) -> N
     )
 
 
+def test_rows_that_are_hidden_are_not_compared(migrated_copy: Database) -> None:
+    with migrated_copy.connect() as connection:
+        execute(connection, "CREATE POLICY hides ON tenants AS RESTRICTIVE USING (false)")
+        connection.commit()
+    phase = Phase("4", database=migrated_copy.name)
+    with phase.gate("4.D") as gate:
+        result = gate.data_preserved("4.D.1")
+    phase.database.close()
+
+    assert (result.verdict.name, result.verdict.reason) == (
+        "UNKNOWN",
+        "a restrictive policy may hide rows of tenants from this role",
+    )
+
+
 # -- preserved or not
 
 
@@ -301,48 +323,103 @@ NOBODY_LOOKED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "name", "reason"),
-    [
-        pytest.param(state(u=table_sum()), {"u": table_sum()}, "PASS", "", id="as it was"),
-        pytest.param(
-            state(u=table_sum()),
-            {"u": table_sum(a="1", b="3")},
-            "FAIL",
-            "rows are not what they were before the phase: u: 2 rows before, 2 now, columns b",
-            id="a changed value",
-        ),
-        pytest.param(
-            state(u=table_sum(), v=table_sum()),
-            {"v": table_sum(1, "8", a="0", b="0")},
-            "FAIL",
-            "rows are not what they were before the phase: "
-            "u: 2 rows before, None now, columns a, b; v: 2 rows before, 1 now, columns a, b",
-            id="a lost table and a lost row",
-        ),
-        pytest.param(
-            state(u=table_sum()),
-            {"u": table_sum(checksum="8")},
-            "FAIL",
-            "rows are not what they were before the phase: u: 2 rows before, 2 now, columns values moved between rows",
-            id="moved values",
-        ),
-        pytest.param(None, {"u": table_sum()}, "UNKNOWN", NOBODY_LOOKED, id="nobody looked"),
-        pytest.param(state(u=table_sum()), None, "UNKNOWN", "row security may hide rows from this role", id="hidden"),
-        pytest.param(state(), {}, "UNKNOWN", "there were no tables before the phase", id="no tables"),
-    ],
-)
-def test_data_verdict(before: State | None, now: dict[str, TableSum] | None, name: str, reason: str) -> None:
-    verdict = preservation.data_verdict("a claim", "4", before, now)
+Sums = dict[str, TableSum]
+
+
+def step(
+    phase: str, found: Sums, left: Sums | None = None, *, kept: Sums | None = None, filled: Sums | None = None
+) -> Step:
+    """A phase that found these rows and left those, all columns told; `kept` is what was left of what it found."""
+    before = State(None, {}, found, filled or {})
+    after = State(None, {}, found if left is None else left, preserved=found if kept is None else kept)
+    return Step(phase, before, after)
+
+
+def data_verdict(*steps: Step, now: Sums | None = None, writers_expected: bool = False) -> Verdict:
+    """Of phase 4; nobody wrote after the last phase unless `now` says so."""
+    live = now if now is not None else steps[-1].after.data if steps else {}
+    return preservation.data_verdict("a claim", "4", History(steps), live, writers_expected=writers_expected)
+
+
+LOST = [
+    pytest.param({"u": table_sum()}, {"u": table_sum()}, "PASS", "", id="as it was"),
+    pytest.param(
+        {"u": table_sum()},
+        {"u": table_sum(a="1", b="3")},
+        "FAIL",
+        "rows are not what they were before the phase: u: 2 rows before, 2 now, columns b",
+        id="a changed value",
+    ),
+    pytest.param(
+        {"u": table_sum(), "v": table_sum()},
+        {"v": table_sum(1, "8", a="0", b="0")},
+        "FAIL",
+        "rows are not what they were before the phase: "
+        "u: 2 rows before, None now, columns a, b; v: 2 rows before, 1 now, columns a, b",
+        id="a lost table and a lost row",
+    ),
+    pytest.param(
+        {"u": table_sum()},
+        {"u": table_sum(checksum="8")},
+        "FAIL",
+        "rows are not what they were before the phase: u: 2 rows before, 2 now, columns values moved between rows",
+        id="moved values",
+    ),
+    pytest.param({}, {}, "UNKNOWN", "there were no tables before the phase", id="no tables"),
+    pytest.param({}, {"u": table_sum()}, "UNKNOWN", "there were no tables before the phase", id="no tables but a new"),
+]
+
+
+@pytest.mark.parametrize("writers_expected", [False, True], ids=["no writers", "writers"])
+@pytest.mark.parametrize(("found", "kept", "name", "reason"), LOST)
+def test_what_a_phase_itself_lost_is_never_excused(
+    found: Sums, kept: Sums, name: str, reason: str, *, writers_expected: bool
+) -> None:
+    verdict = data_verdict(step("4", found, kept, kept=kept), writers_expected=writers_expected)
 
     assert (verdict.name, verdict.reason) == (name, reason)
 
 
-def test_declared_fills_are_what_is_wanted_and_nothing_else() -> None:
-    before = State(None, {}, {"t": table_sum(a="1", b="0")}, {"t": table_sum(a="1", b="7")})
+@pytest.mark.parametrize("writers_expected", [False, True], ids=["no writers", "writers"])
+def test_data_verdict_cannot_tell_where_nobody_looked(*, writers_expected: bool) -> None:
+    verdict = data_verdict(now={"u": table_sum()}, writers_expected=writers_expected)
 
-    assert preservation.data_verdict("", "5", before, {"t": table_sum(a="1", b="7")}).name == "PASS"
-    assert preservation.data_verdict("", "5", before, {"t": table_sum(a="1", b="0")}).name == "FAIL"
+    assert (verdict.name, verdict.reason) == ("UNKNOWN", NOBODY_LOOKED)
+
+
+def test_what_a_later_phase_lost_is_its_own_fault() -> None:
+    changed = {"t": table_sum(a="1", b="3")}
+    four, five = step("4", {"t": table_sum()}), step("5", {"t": table_sum()}, changed, kept=changed)
+
+    assert data_verdict(four, five).name == "PASS"
+    assert preservation.data_verdict("", "5", History((five,)), changed, writers_expected=False).name == "FAIL"
+
+
+NULLS, FILLED = {"t": table_sum(a="1", b="0")}, {"t": table_sum(a="1", b="7")}
+
+
+def test_declared_fills_are_what_is_wanted_and_nothing_else() -> None:
+    filled = step("5", NULLS, FILLED, kept=FILLED, filled=FILLED)
+    unfilled = step("5", NULLS, NULLS, kept=NULLS, filled=FILLED)
+    undeclared = step("5", NULLS, FILLED, kept=FILLED)
+    others = {**FILLED, "u": table_sum(a="1", b="3")}
+    elsewhere = step("5", {**NULLS, "u": table_sum()}, others, kept=others, filled=FILLED)
+
+    assert data_verdict(filled).name == "PASS"
+    assert data_verdict(filled).want == ({"table": "t", "rows": 2, "checksum": "9"},)
+    assert [data_verdict(each).name for each in (unfilled, undeclared, elsewhere)] == ["FAIL"] * 3
+    assert data_verdict(elsewhere).reason.endswith("before the phase: u: 2 rows before, 2 now, columns b")
+
+
+def test_nulls_that_a_later_phase_filled_are_no_break() -> None:
+    steps = step("4", NULLS), step("5", NULLS, FILLED, kept=FILLED, filled=FILLED)
+
+    assert (data_verdict(*steps).name, data_verdict(*steps).reason) == ("PASS", "")
+    assert data_verdict(*steps, now=NULLS).reason == (
+        "rows are not what phase 5 left: t: 2 rows before, 2 now, columns b"
+    )
+    too_early = step("4", NULLS), step("5", FILLED, filled=FILLED)
+    assert data_verdict(*too_early).reason == "rows are not what phase 4 left: t: 2 rows before, 2 now, columns b"
 
 
 OLD: catalog.Snapshot = {("table", "t"): {"comment": None}, ("index", "t.old"): {"definition": "x"}}
@@ -353,8 +430,13 @@ AS_DECLARED: catalog.Snapshot = {
 }
 
 
+def catalogs(*steps: tuple[str, catalog.Snapshot, catalog.Snapshot]) -> History:
+    return History(tuple(Step(phase, State(None, old, {}), State(None, new, {})) for phase, old, new in steps))
+
+
 def judged(now: catalog.Snapshot, declared: preservation.Declared = DECLARED) -> Verdict:
-    return preservation.catalog_verdict("a claim", "4", State(None, OLD, {}), now, declared)
+    """Of a phase 4 that left this catalog, with nobody having changed it since."""
+    return preservation.catalog_verdict("a claim", "4", catalogs(("4", OLD, now)), now, declared)
 
 
 @pytest.mark.parametrize(
@@ -409,41 +491,180 @@ def test_the_owners_rights_come_with_a_new_table_and_others_do_not() -> None:
 
 
 def test_catalog_verdict_cannot_tell_without_a_state_or_a_declaration() -> None:
-    unseen = preservation.catalog_verdict("", "4", None, OLD, DECLARED)
+    unseen = preservation.catalog_verdict("", "4", History(()), OLD, DECLARED)
 
     assert (unseen.name, unseen.reason) == ("UNKNOWN", NOBODY_LOOKED)
     assert (judged(OLD, {}).name, judged(OLD, {}).reason) == ("UNKNOWN", "the phase declares no change")
 
 
+OPENED: catalog.Snapshot = AS_DECLARED | {("grant", "t to PUBLIC"): {"privileges": "SELECT"}}
+LATER: catalog.Snapshot = AS_DECLARED | {("column", "t.d"): {"type": "text"}}
+
+
 @pytest.mark.parametrize(
-    ("later", "equal"),
+    ("found", "reason"),
     [
-        pytest.param({"t": table_sum()}, True, id="the same columns"),
-        pytest.param({"t": table_sum(a="1", b="2", c="3", checksum="8")}, True, id="one more column"),
-        pytest.param({"t": table_sum(a="1", b="3", c="3")}, False, id="a changed value"),
-        pytest.param({"t": table_sum(a="1", c="2")}, False, id="a lost column"),
-        pytest.param({"t": table_sum(3, a="1", b="2", c="3")}, False, id="one more row"),
-        pytest.param({"u": table_sum()}, False, id="a lost table"),
+        pytest.param(AS_DECLARED, "", id="nothing"),
+        pytest.param(OPENED, "grant t to PUBLIC added", id="something new"),
+        pytest.param(AS_DECLARED | {("table", "t"): {"comment": "new"}}, "table t changed comment", id="changed"),
+        pytest.param(
+            AS_DECLARED | {("column", "t.c"): {"type": "uuid", "collation": '"default"', "generated": ""}},
+            "column t.c changed type",
+            id="what was declared",
+        ),
+        pytest.param(OLD, "column t.c removed; index t.old added", id="undone"),
     ],
 )
-def test_what_the_next_phase_found_is_what_this_one_left(
-    connection: sa.Connection, later: dict[str, TableSum], *, equal: bool
-) -> None:
-    before = state(t=table_sum())
-    now = preservation.sums_after(connection, before, State(None, {}, later))
+@pytest.mark.parametrize("place", ["between", "after", "long after"])
+def test_a_catalog_that_somebody_changed_outside_the_phases(place: str, found: catalog.Snapshot, reason: str) -> None:
+    """The phase itself did as declared; where the change was undone before the end, it was made all the same."""
+    steps = [("4", OLD, AS_DECLARED)]
+    if place == "between":
+        steps.append(("5", found, LATER))
+    elif place == "long after":
+        steps += [("5", AS_DECLARED, LATER), ("6", LATER, AS_DECLARED)]
+    now = LATER if place == "between" else found
+    verdict = preservation.catalog_verdict("a claim", "4", catalogs(*steps), now, DECLARED)
+    last = "6" if place == "long after" else "4"
 
-    assert (now == before.data) is equal
+    assert verdict.name == ("FAIL" if reason else "PASS")
+    assert verdict.reason == (f"the catalog is not what phase {last} left: {reason}" if reason else "")
+
+
+def test_every_break_of_the_catalog_is_told_beside_what_the_phase_did() -> None:
+    past = catalogs(("4", OLD, OPENED), ("5", AS_DECLARED, LATER))
+
+    assert preservation.catalog_verdict("", "4", past, AS_DECLARED, DECLARED).reason == (
+        "grant t to PUBLIC added, not declared; "
+        "the catalog is not what phase 4 left: grant t to PUBLIC removed; "
+        "the catalog is not what phase 5 left: column t.d removed"
+    )
+
+
+def test_what_a_later_phase_did_to_the_catalog_is_its_own_matter() -> None:
+    past = catalogs(("4", OLD, AS_DECLARED), ("5", AS_DECLARED, OPENED))
+
+    assert preservation.catalog_verdict("", "4", past, OPENED, DECLARED).name == "PASS"
+
+
+# -- the chain of phases
+
+FOUND: Sums = {"t": table_sum()}
+LEFT: Sums = {"t": table_sum(a="1", b="2", c="3", checksum="8")}
+BREAKS = [
+    pytest.param(LEFT, "", id="the same columns"),
+    pytest.param({**LEFT, "v": table_sum()}, "", id="one more table"),
+    pytest.param({"t": table_sum(a="1", b="3", c="3", checksum="8")}, "2 rows before, 2 now, columns b", id="a value"),
+    pytest.param(
+        {"t": table_sum(a="1", b="2", c="4", checksum="8")}, "2 rows before, 2 now, columns c", id="a backfilled value"
+    ),
+    pytest.param({"t": table_sum(a="1", c="3", checksum="8")}, "2 rows before, 2 now, columns b", id="a lost column"),
+    pytest.param({"t": table_sum(a="1", b="2")}, "2 rows before, 2 now, columns c", id="the new column lost"),
+    pytest.param(
+        {"t": table_sum(3, a="1", b="2", c="3", checksum="8")},
+        "2 rows before, 3 now, columns values moved between rows",
+        id="one more row of NULLs",
+    ),
+    pytest.param(
+        {"t": table_sum(a="1", b="2", c="3", checksum="7")},
+        "2 rows before, 2 now, columns values moved between rows",
+        id="moved values",
+    ),
+    pytest.param({"u": table_sum()}, "2 rows before, None now, columns a, b, c", id="a lost table"),
+]
+
+
+@pytest.mark.parametrize("place", ["between", "after"])
+@pytest.mark.parametrize(("later", "reason"), BREAKS)
+def test_what_is_found_later_is_what_the_phase_left(later: Sums, reason: str, place: str) -> None:
+    """By the next phase, even when all is mended afterwards, or now, when no phase came after it."""
+    steps = [step("4", FOUND, LEFT, kept=FOUND)]
+    if place == "between":
+        steps.append(step("5", later, LEFT))
+    verdict = data_verdict(*steps, now=LEFT if place == "between" else later)
+    told = f"rows are not what phase 4 left: t: {reason}" if reason else ""
+
+    assert (verdict.name, verdict.reason) == ("FAIL" if reason else "PASS", told)
+
+
+@pytest.mark.parametrize("place", ["between", "after"])
+@pytest.mark.parametrize(("later", "reason"), BREAKS)
+def test_expected_writers_are_told_and_are_no_failure(later: Sums, reason: str, place: str) -> None:
+    steps = [step("4", FOUND, LEFT, kept=FOUND)]
+    if place == "between":
+        steps.append(step("5", later, LEFT))
+    verdict = data_verdict(*steps, now=LEFT if place == "between" else later, writers_expected=True)
+    told = f"writers are expected; rows are not what phase 4 left: t: {reason}" if reason else ""
+
+    assert (verdict.name, verdict.reason) == ("PASS", told)
+
+
+@pytest.mark.parametrize("writers_expected", [False, True], ids=["no writers", "writers"])
+def test_every_break_of_the_rows_is_told_with_its_phase(*, writers_expected: bool) -> None:
+    two, three, four = ({"t": table_sum(rows)} for rows in (2, 3, 4))
+    verdict = data_verdict(
+        step("4", two), step("5", three), step("6", three), now=four, writers_expected=writers_expected
+    )
+    moved = "columns values moved between rows"
+    breaks = [
+        f"rows are not what phase 4 left: t: 2 rows before, 3 now, {moved}",
+        f"rows are not what phase 6 left: t: 3 rows before, 4 now, {moved}",
+    ]
+    told = [f"writers are expected; {each}" for each in breaks] if writers_expected else breaks
+
+    assert (verdict.name, verdict.reason) == ("PASS" if writers_expected else "FAIL", "; ".join(told))
+
+
+def test_a_break_before_the_phase_is_not_held_against_it() -> None:
+    four, five = step("4", {"t": table_sum(1)}), step("5", FOUND)
+
+    assert data_verdict(four, five).name == "FAIL"
+    assert data_verdict(five).name == "PASS"
 
 
 def test_without_a_later_phase_the_rows_are_summed_now(connection: sa.Connection) -> None:
-    live = sums(connection)
+    left = sums(connection)
+    past = History((step("4", left),))
 
-    assert preservation.sums_after(connection, State(None, {}, live), None) == live
+    assert past.changed_rows(sums(connection)) == []
+    execute(connection, "UPDATE t SET b = 'x' WHERE id = 3; DELETE FROM t WHERE id = 7")
+    assert past.changed_rows(sums(connection)) == [
+        "rows are not what phase 4 left: t: 50 rows before, 49 now, columns id, a, b, n, j"
+    ]
 
 
-def test_hidden_rows_are_not_summed(guarded: Database) -> None:
-    with guarded.connect() as connection:
-        assert preservation.sums_after(connection, state(t=table_sum()), None) is None
+def test_the_history_of_a_phase_ends_where_nobody_looked(project: Project, database: Database) -> None:
+    gates = Gates.model_validate(
+        {
+            "phases": [
+                {"phase": phase, "title": phase, "notebook": f"n{phase}", "revision": revision, "gates": []}
+                for phase, revision in (("P", None), ("4", "a"), ("5", "b"), ("C", None), ("6", "c"), ("7", "d"))
+            ]
+        }
+    )
+    store = Store(project, database.server)
+
+    def phases(since: str) -> list[str]:
+        return [each.phase for each in history.since(store, gates, since).steps]
+
+    try:
+        for phase in ("4", "5", "6", "7"):
+            store.save_state(phase, "before", state(t=table_sum(int(phase))))
+            store.save_state(phase, "after", state(t=table_sum(10 * int(phase))))
+        whole = history.since(store, gates, "5")
+        assert [(each.phase, each.before.data["t"].rows, each.after.data["t"].rows) for each in whole.steps] == [
+            ("5", 5, 50),
+            ("6", 6, 60),
+            ("7", 7, 70),
+        ]
+        assert (whole.first.phase, whole.last.phase) == ("5", "7")
+        (store.folder / "phase-6-after.json").unlink()
+        assert [phases(since) for since in ("4", "5", "6", "7")] == [["4", "5"], ["5"], [], ["7"]]
+        store.forget("4")
+        assert [phases(since) for since in ("4", "5")] == [[], ["5"]]
+    finally:
+        for phase in ("4", "5", "6", "7"):
+            store.forget(phase)
 
 
 def test_rows_without_their_backfill_are_counted_and_null_is_wrong(connection: sa.Connection) -> None:

@@ -97,6 +97,16 @@ def without(events: list[Event], **wanted: str) -> list[Event]:
     return left
 
 
+def inside(events: list[Event], notebook: str, *more: Event) -> list[Event]:
+    """The same journal with more events, just before this notebook was finished."""
+    end = next(
+        place
+        for place, event in enumerate(events)
+        if (event["event"], event.get("notebook")) == ("notebook_finished", notebook)
+    )
+    return [*events[:end], *more, *events[end:]]
+
+
 # -- what the journal says
 
 
@@ -241,11 +251,59 @@ def test_which_verdict_outweighs_which(journal: Journal, verdicts: dict[str, str
     assert (found.phases[0].verdict, found.verdict) == (phase, run)
 
 
-def test_a_test_that_ran_again_counts_with_its_last_verdict(journal: Journal) -> None:
-    events = whole_run(journal, TWO)
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        ("PASS", "PASS", "PASS"),
+        ("PASS", "FAIL", "FAIL"),
+        ("FAIL", "PASS", "FAIL"),
+        ("PASS", "UNKNOWN", "UNKNOWN"),
+        ("UNKNOWN", "PASS", "UNKNOWN"),
+        ("UNKNOWN", "FAIL", "FAIL"),
+        ("FAIL", "UNKNOWN", "FAIL"),
+        ("pass", "PASS", "UNKNOWN"),
+    ],
+)
+def test_a_test_that_ran_again_counts_with_its_worst_verdict(
+    journal: Journal, first: str, second: str, counts: str
+) -> None:
+    events = whole_run(journal, TWO, **{"test_4.1.1": first})
     again = next(event for event in events if event.get("test") == "4.1.1")
+    found = compute(inside(events, "04", {**again, "verdict": second}))
 
-    assert compute([*events, {**again, "verdict": "FAIL"}]).verdict == "FAIL"
+    assert (found.phases[0].gates[0].verdict, found.phases[0].verdict, found.verdict) == (counts, counts, counts)
+
+
+@pytest.mark.parametrize("place", ["before the start", "after the end", "in another notebook", "after the run"])
+@pytest.mark.parametrize(
+    ("moved", "reason"),
+    [
+        pytest.param({"event": "test", "test": "4.1.2"}, "gates could not be decided", id="test"),
+        pytest.param({"event": "phase_closed", "phase": "4"}, "the notebook ended before phase.close()", id="close"),
+        pytest.param(
+            {"event": "cell_finished", "notebook": "04", "cell": "gates"},
+            "cells did not run to their end: gates",
+            id="end of a cell",
+        ),
+    ],
+)
+def test_what_was_written_outside_the_notebook_proves_nothing(
+    journal: Journal, moved: dict[str, str], reason: str, place: str
+) -> None:
+    events = whole_run(journal, TWO)
+    stray = next(event for event in events if all(event.get(key) == value for key, value in moved.items()))
+    left = without(events, **moved)
+    names = [(event["event"], event.get("notebook")) for event in left]
+    where = {
+        "before the start": names.index(("notebook_started", "04")),
+        "after the end": names.index(("notebook_finished", "04")) + 1,
+        "in another notebook": names.index(("notebook_finished", "05")),
+        "after the run": len(left),
+    }[place]
+    found = compute([*left[:where], stray, *left[where:]])
+
+    assert (found.phases[0].verdict, found.phases[0].reason) == ("UNKNOWN", reason)
+    assert (found.phases[1].verdict, found.verdict) == ("PASS", "UNKNOWN")
 
 
 @pytest.mark.parametrize(
@@ -286,8 +344,10 @@ def test_an_empty_journal_proves_nothing(events: list[Event]) -> None:
 def test_warnings_are_counted_once_each(journal: Journal) -> None:
     events = whole_run(journal, TWO)
     warning = {"event": "warning", "phase": "4", "count": 1200, "what": "tenants are locked"}
+    found = compute(inside(events, "04", warning, warning, {**warning, "phase": "5"}))
 
-    assert compute([*events, warning, warning]).phases[0].warnings == ["1,200 tenants are locked"]
+    assert [phase.warnings for phase in found.phases] == [["1,200 tenants are locked"], []]
+    assert [phase.warnings for phase in compute([*events, warning]).phases] == [[], []]
 
 
 def test_totals_of_the_audit_are_24_gates_and_51_tests(journal: Journal, project: Project) -> None:
@@ -364,11 +424,11 @@ def written(tmp_path: Path) -> Path:
     nasty = {"database": NASTY, "parameters": {"validator": NASTY, "notes": NASTY}}
     journal.write("run_started", **(FACTS | nasty))
     write_notebook(journal, TWO[0], **{"test_4.1.2": "FAIL"})
-    shown = {"have": [{NASTY: NASTY}], "want": [{NASTY: None}], "seconds": 0.1, "sql": NASTY}
+    shown = {"have": [{NASTY: NASTY}], "want": [{NASTY: None}], "seconds": 0.1, "sql": NASTY, "reason": NASTY}
     shown |= {"have_rows": 60, "want_rows": 1}
-    journal.write("test", phase="4", gate="4.1", test="4.1.2", verdict="FAIL", reason=NASTY, **shown)
-    journal.write("cell_started", notebook="04", cell="gates")
-    pages.write(folder, results.compute(folder.run_id, journal.read(), TWO))
+    events = [event | shown if event.get("test") == "4.1.2" else event for event in journal.read()]
+    events = inside(events, "04", {"event": "cell_started", "notebook": "04", "cell": "gates"})
+    pages.write(folder, results.compute(folder.run_id, events, TWO))
     return tmp_path
 
 
@@ -399,12 +459,46 @@ def test_the_index_says_what_happened(written: Path) -> None:
     words = read.words
 
     assert "✗ FAIL" in words
-    assert "0 of 2 gates green 1 of 3 tests green 1 of 1 further gates of the workbook" in words
+    assert (
+        "0 of 2 gates of the specification green 1 of 3 of its tests green 1 of 1 gates of the workbook itself green"
+    ) in words
     assert "This run is incomplete: it proves only what is listed as green." in words
     assert "Still blocked: B1" in words
     assert "Cells that did not run to their end: gates (interrupted)" in words
     assert "· NOT REACHED Phase 5: Five" in words
     assert "05.html" not in str(read.fetched)
+
+
+def test_the_index_begins_with_what_is_red(written: Path) -> None:
+    text = (written / "index.html").read_text("utf-8")
+    top, _, rest = text.partition("<h2>Phases</h2>")
+    red = Read(top.partition("<h2>What is red</h2>")[2])
+
+    assert red.words == "✗ FAIL 4.1 Title 4.1"
+    assert red.fetched == ["#gate-4.1"]
+    assert "What is red" not in rest
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "listed"),
+    [
+        pytest.param({}, None, id="all green"),
+        pytest.param(
+            {"test_4.D.1": "UNKNOWN", "test_5.1.1": "FAIL"},
+            "What is red ? UNKNOWN 4.D Title 4.D ✗ FAIL 5.1 Title 5.1 Phases",
+            id="unknown and red",
+        ),
+    ],
+)
+def test_unknown_is_listed_as_red_and_a_green_run_has_no_list(
+    tmp_path: Path, verdicts: dict[str, str], listed: str | None
+) -> None:
+    folder = RunFolder("20251115T000000Z-abcdef", tmp_path)
+    folder.html.mkdir()
+    pages.write(folder, compute(whole_run(folder.journal, TWO, **verdicts)))
+    words = Read((tmp_path / "index.html").read_text("utf-8")).words
+
+    assert listed in words if listed else "What is red" not in words
 
 
 def test_a_notebook_page_shows_prose_code_outputs_and_the_state_of_cells(written: Path) -> None:

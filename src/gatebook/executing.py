@@ -99,7 +99,7 @@ def prepare_environment(project: Project) -> None:
 
 
 def tell_the_truth(notebook: Path, states: Mapping[str, str]) -> None:
-    """Write each cell's true state over what papermill left in the executed notebook."""
+    """Write each cell's true state over what papermill left in the executed notebook, and no path of this machine."""
     if not notebook.exists():
         return
     node = nbformat.read(notebook, as_version=4)
@@ -108,6 +108,8 @@ def tell_the_truth(notebook: Path, states: Mapping[str, str]) -> None:
             state = states.get(cell.id, "ran" if "injected-parameters" in cell.metadata.get("tags", []) else "not run")
             cell.metadata.papermill["status"] = {"ran": "completed", "not run": "pending"}.get(state, "failed")
             cell.metadata["gatebook"] = {"state": state}
+    for name in {"input_path", "output_path"} & set(node.metadata.get("papermill", {})):
+        node.metadata.papermill[name] = Path(node.metadata.papermill[name]).name
     temporary = notebook.with_suffix(".partial")
     nbformat.write(node, temporary)
     temporary.replace(notebook)

@@ -8,9 +8,11 @@ from gatebook.canonical import SEVERITIES
 from gatebook.catalog import Rows, Snapshot
 from gatebook.errors import ConfigurationError
 from gatebook.evidence.results import is_listed
-from gatebook.history import say_rows
+from gatebook.history import say_catalog, say_rows
 from gatebook.subject import Examination, Subject
 from gatebook.verdicts import Fail, Pass, Unknown, Verdict
+
+SAID = 5  # differences that a reason names; the table has them all
 
 
 def severities(rows: Rows) -> dict[str, int]:
@@ -139,16 +141,18 @@ def rejections_are_proven(subject: Subject) -> Verdict:
     what = "every rejected write was rejected for the right reason"
     counts: Counter[str] = Counter()
     green: Counter[str] = Counter()
+    unproven: list[str] = []
     for phase in subject.gates.migrating():
         tests = (subject.store.proof(phase.phase) or {}).get("tests", {})
         for test, declared in phase.tests.items():
             if declared.kind == "rejected":
                 counts[declared.sqlstate or ""] += 1
                 green[declared.sqlstate or ""] += tests.get(test) == "PASS"
+                unproven += [test] if tests.get(test) != "PASS" else []
     have = tuple({"sqlstate": state, "probes": counts[state], "green": green[state]} for state in sorted(counts))
     want = tuple({**row, "green": row["probes"]} for row in have)
     if not have or have != want:
-        return Fail(what, have, want, "probes are missing or red")
+        return Fail(what, have, want, f"not proven: {', '.join(unproven) or 'no probe is declared'}")
     return Pass(what, have, want)
 
 
@@ -162,7 +166,9 @@ def has_not_drifted(subject: Subject) -> Verdict:
     drift = catalog.diff(state.catalog, catalog.snapshot(subject.connection))
     have: Rows = ({"objects": len(state.catalog), "differences": len(drift)},)
     if drift:
-        return Fail(what, drift, (), f"{len(drift)} differences, the first: {drift[0]['kind']} {drift[0]['object']}")
+        gravest = tuple(sorted(drift, key=lambda row: row["change"] == "added"))  # what is gone or changed comes first
+        more = f"; and {len(drift) - SAID:,} more" if len(drift) > SAID else ""
+        return Fail(what, gravest, (), f"{len(drift):,} differences: {say_catalog(gravest[:SAID])}{more}")
     return Pass(what, have, ({**have[0], "differences": 0},))
 
 

@@ -71,7 +71,7 @@ def _columns() -> Iterator[Mutation]:
             phase = _phase(table, column)
             red = _of_column(where, phase) if phase else _divergence(column)
             dropped = f"ALTER TABLE {table} DROP COLUMN {name} CASCADE"
-            yield Mutation(f"{where} dropped", dropped, f"{red} {_divergence(column)}")
+            yield Mutation(f"{where} dropped", dropped, f"{red} {_divergence(column)}" if phase else red)
             if not column.nullable and name not in ("id", "code"):
                 also = OF_NULL.get(where, "5.3.1 5.3.2" if name == "session_id" else "")
                 yield Mutation(f"{where} nullable", f"{alter} DROP NOT NULL", f"{red} {also}")

@@ -176,10 +176,11 @@ def _verdict(
 
 
 def _worst_of_each(events: list[Event]) -> dict[str, Event]:
-    """One event for each test: a red one is not outdone by a later green one."""
+    """One event for each test, the worst: a red one is not outdone by a later green one."""
     found: dict[str, Event] = {}
     for event in events:
-        if event["test"] not in found or found[event["test"]]["verdict"] == "PASS":
+        known = found.get(event["test"], event)["verdict"]
+        if event["test"] not in found or known == "PASS" or (event["verdict"] == "FAIL" and known != "FAIL"):
             found[event["test"]] = event
     return found
 
