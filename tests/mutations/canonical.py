@@ -169,7 +169,7 @@ def _row_security() -> Iterator[Mutation]:
             opened = f"ALTER POLICY {policy} USING (true) WITH CHECK (true)"
             yield Mutation(f"{table} without tenant isolation", f"DROP POLICY {policy}", f"R.4.1 {written}")
             yield Mutation(f"{table} with tenant isolation of all", opened, f"R.4.1 {stolen}")
-            yield Mutation(f"{table} without maintenance policy", f"DROP POLICY {ours}", "8b.S.1 8b.D.1")
+            yield Mutation(f"{table} without maintenance policy", f"DROP POLICY {ours}", "8b.S.1")
             yield Mutation(f"{table} with maintenance by anybody", f"ALTER POLICY {ours} TO PUBLIC", f"R.4.1 {stolen}")
             yield Mutation(f"{table} with a policy without comment", f"COMMENT ON POLICY {ours} IS NULL", "R.4.1 R.8.1")
 
