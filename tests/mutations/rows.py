@@ -59,7 +59,7 @@ def _values() -> Iterator[Mutation]:
         for name, column in CANONICAL.tables[table].columns.items():
             changed = _another_value(f"{table}.{name}", column).format(name)
             update = f"{ALONE}UPDATE {table} SET {name} = {changed} WHERE {first_of(table)}"
-            red = f"{BACKFILL[column.phase]} 8b.D.1" if column.phase else "8b.D.1"
+            red = BACKFILL[column.phase] if column.phase else "8b.D.1"
             yield Mutation(f"a value of {table}.{name} changed", update, red, reason=name)
 
 
