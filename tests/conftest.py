@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,8 @@ SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="2
 
 # Explained skips. Anything else that is skipped fails the run in CI.
 NEEDS_MOUNT = "a disk that fills up is mounted, which not every machine lets a test do; limits on files are tested too"
+PLENTY_BYTES = 4 * 1024**3
+
 ALLOWED_SKIPS: dict[str, str] = {
     "tests/test_outputs.py::test_full_disk_is_refused_before_the_start": NEEDS_MOUNT,
     "tests/test_outputs.py::test_disk_that_fills_up_in_the_middle_leaves_no_finished_run": NEEDS_MOUNT,
@@ -34,13 +38,21 @@ ALLOWED_SKIPS: dict[str, str] = {
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tests' own embedded server lives here; every folder above it can be walked by the server's user."""
-    folder = tmp_path_factory.mktemp("home")
-    for parent in (folder, *folder.parents):
-        with contextlib.suppress(PermissionError):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
+def home() -> Iterator[Path]:
+    """The tests' own embedded server lives here, in memory where there is plenty: copies of databases are many.
+
+    A folder of its own, not pytest's: another run of pytest would take those away from the server's user.
+    """
+    memory = Path("/dev/shm")
+    is_plenty = memory.is_dir() and shutil.disk_usage(memory).free > PLENTY_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="gatebook-tests-", dir=memory if is_plenty else None))
+    folder.chmod(0o711)
+    yield folder
+    for _ in range(100):  # the server stops after its last user, and not while files are taken from under it
+        if not (folder / "server" / "data" / "postmaster.pid").exists():
+            break
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -154,16 +154,17 @@ CHECKED = "SET CONSTRAINTS ALL IMMEDIATE;"
 def test_plan_of_a_write_that_must_be_rejected() -> None:
     plan = probes.plan(probes.insert("child", n=-1), FIXTURES)
 
+    unread = INSERT_CHILD.replace("\nRETURNING *;", ";")
     assert plan.to_be_rejected.sql.splitlines() == [
         "BEGIN;",
         *INSERT_PARENT.splitlines(),
         "SAVEPOINT control;",
         SET_PARENT,
-        *INSERT_CHILD.splitlines(),
+        *unread.splitlines(),
         CHECKED,
         "ROLLBACK TO SAVEPOINT control;",
         SET_PARENT,
-        *INSERT_CHILD.replace(", 1)", ",  -1)").splitlines(),
+        *unread.replace(", 1)", ",  -1)").splitlines(),
         CHECKED,
         "ROLLBACK;",
     ]

@@ -97,6 +97,8 @@ def cascade(table: str, *, takes: str) -> Write:
     return Write(table, kind="cascade", children=takes)
 
 
+WRITES = ("INSERT", "UPDATE", "DELETE")
+RETURNING = "RETURNING *"
 DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE;"  # constraints that wait for the commit speak now
 
 
@@ -111,8 +113,9 @@ class Plan:
 
     @property
     def to_be_rejected(self) -> "Plan":
-        """Without reading what was written: nothing should be."""
-        return replace(self, reading="")
+        """Without reading anything back: a policy that hides the row must not pass for one that refuses the write."""
+        control, attempt = (tuple(_unread(each) for each in steps) for steps in (self.control, self.attempt))
+        return replace(self, control=control, attempt=attempt, reading="")
 
     @property
     def to_be_accepted(self) -> "Plan":
@@ -159,7 +162,7 @@ def _reading(write: Write, fixtures: Fixtures, keys: Mapping[str, str]) -> str:
 
 def _change(write: Write, key: str) -> str:
     """UPDATE or DELETE of the row that was just inserted."""
-    where = f"WHERE id = {sql.Literal(key).as_string()}\nRETURNING *;"
+    where = f"WHERE id = {sql.Literal(key).as_string()}\n{RETURNING};"
     table = sql.Identifier(write.table).as_string()
     if write.kind == "delete":
         return f"DELETE FROM {table} {where}"
@@ -302,7 +305,7 @@ def _attempt(session: sa.Connection, statements: tuple[str, ...]) -> sa.exc.DBAP
     try:
         for statement in statements:
             result = execute(session, statement)
-            if result.returns_rows and not result.all():
+            if statement.startswith(WRITES) and result.rowcount == 0:
                 raise _swallowed(statement)
         execute(session, DEFERRED)
     except sa.exc.DBAPIError as error:
@@ -311,6 +314,10 @@ def _attempt(session: sa.Connection, statements: tuple[str, ...]) -> sa.exc.DBAP
         savepoint.rollback()
         execute(session, "SET CONSTRAINTS ALL DEFERRED")
     return None
+
+
+def _unread(statement: str) -> str:
+    return statement.replace(f"\n{RETURNING};", ";")
 
 
 def _swallowed(statement: str) -> sa.exc.DBAPIError:

@@ -32,7 +32,7 @@ class Console:
 
     def __init__(self) -> None:
         width = None if os.environ.get("COLUMNS") or os.isatty(1) else 110
-        self.out = RichConsole(highlight=False, width=width)
+        self.out = RichConsole(highlight=False, width=width, soft_wrap=True)
         self.bar = Progress(
             TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn(), console=self.out, transient=True
         )
@@ -52,7 +52,7 @@ class Console:
     def scenario_loaded(self, loaded: Loaded) -> None:
         self._hide()
         counts = ", ".join(f"{rows:,} {table}" for table, rows in loaded.rows.items() if rows)
-        self.out.print(f"Scenario at revision {loaded.revision} in {loaded.seconds:.1f} s: {counts}", soft_wrap=True)
+        self.out.print(f"Scenario at revision {loaded.revision} in {loaded.seconds:.1f} s: {counts}")
 
     def notebook(self, phase: PhaseDeclaration) -> None:
         self._show(phase.notebook, 0, len(phase.gates))
@@ -79,9 +79,9 @@ class Console:
     def finished(self, finished: "Finished") -> None:
         """The verdict table, what took how long, and where the report lies."""
         results = finished.results
-        self.out.print(_verdict_table(results.phases))
+        self.out.print(_verdict_table(results.phases), soft_wrap=False)
         totals = results.totals()
-        self.out.print(f"{_badge(results.verdict)} {_summary(results.phases, totals)}", soft_wrap=True)
+        self.out.print(f"{_badge(results.verdict)} {_summary(results.phases, totals)}")
         notebooks, database = totals["seconds"], totals["database_seconds"]
         rest = finished.seconds - notebooks
         self.out.print(
@@ -90,7 +90,7 @@ class Console:
         )
         if results.ended != "finished":
             self.out.print(f"The run was {results.ended}; its record says what was reached.")
-        self.out.print(f"Report: {finished.folder / 'index.html'}", soft_wrap=True)
+        self.out.print(f"Report: {finished.folder / 'index.html'}")
 
     def _show(self, text: str, done: int, total: int) -> None:
         self.bar.start()
@@ -106,7 +106,7 @@ class Console:
 
 def status(project: Project, database_name: str) -> None:
     """The last run, and where a database stands."""
-    out = RichConsole(highlight=False)
+    out = RichConsole(highlight=False, soft_wrap=True)
     last = runs.latest(project)
     if last is None:
         out.print("No finished run in outputs/.")
@@ -114,10 +114,9 @@ def status(project: Project, database_name: str) -> None:
         results = json.loads((last / "results.json").read_text(encoding="utf-8"))
         out.print(
             f"Last run {results['run']}: {_badge(results['verdict'])}, {results['ended']}, "
-            f"on {escape(results['facts']['database'])}",
-            soft_wrap=True,
+            f"on {escape(results['facts']['database'])}"
         )
-        out.print(f"Report: {last / 'index.html'}", soft_wrap=True)
+        out.print(f"Report: {last / 'index.html'}")
     database = open_database(database_name, project=project)
     try:
         with database.connect() as connection:
@@ -127,7 +126,7 @@ def status(project: Project, database_name: str) -> None:
         with database.connect() as connection:
             history.forget_what_is_gone(connection, store, project, gates, load_canonical(project))
         head = migrations.head(project)
-        out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {head}", soft_wrap=True)
+        out.print(f"Database {escape(str(database))}: revision {revision or 'none'}, head {head}")
         for phase in gates.migrating():
             proof = store.proof(phase.phase) if history.is_proven(store, phase) else None
             said = f"proven by run {proof['run']} at {proof['at'][:19]}" if proof else "not proven"
