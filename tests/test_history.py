@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import Databases, run_notebook, verdicts
-from gatebook import history
+from gatebook import history, preflight
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.database import Database
@@ -133,3 +133,13 @@ def test_every_test_shows_the_sql_it_ran(databases: Databases, migrated_copy: Da
         without += [test for test, result in run.phase.results.items() if not result.sql]
     # what is judged from facts of the server, from stored states and proofs or from a parameter asks nothing
     assert without == ["P.1.1", "P.1.2", "C.1.1", "R.1.2", "R.2.1", "R.6.1", "R.8.2"]
+
+
+@pytest.mark.server
+def test_a_question_for_a_phase_that_does_not_exist_is_an_error(
+    legacy_copy: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stray = preflight.LegacyCheck(says="rows", needs="nothing", until="44", sql="SELECT 0")
+    monkeypatch.setattr(preflight, "load", lambda *_: preflight.LegacyChecks(checks={"stray": stray}))
+    with pytest.raises(ConfigurationError, match="no phase 44 is declared"):
+        run_notebook("00_preflight", database=legacy_copy.name)
