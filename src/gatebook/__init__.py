@@ -11,10 +11,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gatebook import catalog, charts, checks, preflight, probes, readiness
+    from gatebook import catalog, charts, checks, compare, contract, isolation, preflight, probes, readiness, views
     from gatebook.phase import Phase
 
-__all__ = ["Phase", "catalog", "charts", "checks", "preflight", "probes", "readiness"]
+__all__ = [
+    "Phase",
+    "catalog",
+    "charts",
+    "checks",
+    "compare",
+    "contract",
+    "isolation",
+    "preflight",
+    "probes",
+    "readiness",
+    "views",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from gatebook import baseline, catalog, history, migrations, row_security
+from gatebook import baseline, catalog, history, migrations, preservation, row_security
 from gatebook.baseline import State, Store
 from gatebook.canonical import Canonical
 from gatebook.catalog import Query, Rows
@@ -68,7 +68,7 @@ class Migration:
             try:
                 self._begin(connection)
                 before, columns = self._before(connection)
-                migrations.upgrade(connection, self.project, self.phase.revision or "")
+                self._act(connection)
                 after = self._after(connection, columns)
                 self._refuse_loss(before, after)
                 locks = Query(LOCKS).run(connection)
@@ -79,6 +79,9 @@ class Migration:
                 doing = f"phase {self.phase.phase}"
                 raise migrations.translate(error, doing=doing, connection=connection) from error
         return Applied(before, after, locks, time.perf_counter() - started)
+
+    def _act(self, connection: sa.Connection) -> None:
+        migrations.upgrade(connection, self.project, self.phase.revision or "")
 
     def _begin(self, connection: sa.Connection) -> None:
         """Limits and locks before the first snapshot is taken."""
@@ -92,13 +95,7 @@ class Migration:
 
     def _before(self, connection: sa.Connection) -> tuple[State, baseline.Columns]:
         snapshot = catalog.snapshot(connection)
-        conflicts = self.canonical.conflicts(snapshot, self.phase.phase)
-        if conflicts:
-            raise PhaseRefused(
-                f"phase {self.phase.phase} would fail: {'; '.join(conflicts)}",
-                where=str(self.database),
-                next_step="bring the schema to what the revision before this phase makes; nothing was changed",
-            )
+        self._refuse_conflicts(snapshot)
         self._refuse_drift(snapshot)
         columns = baseline.table_columns(connection)
         with row_security.all_rows(connection):
@@ -106,6 +103,15 @@ class Migration:
             filled = self._filled(connection, columns)
         self._refuse_writes(sums)
         return State(migrations.current(connection), snapshot, sums, filled), columns
+
+    def _refuse_conflicts(self, snapshot: catalog.Snapshot) -> None:
+        conflicts = self.canonical.conflicts(snapshot, self.phase.phase)
+        if conflicts:
+            raise PhaseRefused(
+                f"phase {self.phase.phase} would fail: {'; '.join(conflicts)}",
+                where=str(self.database),
+                next_step="bring the schema to what the revision before this phase makes; nothing was changed",
+            )
 
     def _refuse_drift(self, snapshot: catalog.Snapshot) -> None:
         drift = catalog.diff(self.left.catalog, snapshot) if self.left else ()
@@ -133,12 +139,15 @@ class Migration:
             preserved = baseline.table_sums(connection, columns)
             data = {table: each for table, each in preserved.items() if table not in changed}
             data |= baseline.table_sums(connection, changed)
+            backfilled = preservation.backfill_query(self.canonical.backfills(self.phase.phase)).run(connection)
+        data = {table: each for table, each in data.items() if table not in self.canonical.logs}
         return State(
             migrations.current(connection),
             catalog.snapshot(connection),
             data,
             preserved=preserved,
             marks=history.marks(connection, self.canonical, self.phase.phase),
+            backfilled=backfilled,
         )
 
     def _filled(self, connection: sa.Connection, columns: baseline.Columns) -> dict[str, baseline.TableSum]:

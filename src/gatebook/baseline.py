@@ -52,6 +52,7 @@ class State:
     filled     before a phase: for tables of which it fills NULLs, the sums as they must be afterwards
     preserved  after a phase: the sums over the columns that were there before it
     marks      after a phase: what tells this very application of it from a later one (see history)
+    backfilled after a phase: for each column it backfills, how many rows there were and how many of them wrong
     """
 
     revision: str | None
@@ -60,6 +61,7 @@ class State:
     filled: dict[str, TableSum] = field(default_factory=dict)
     preserved: dict[str, TableSum] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
+    backfilled: Rows = ()
 
     @property
     def wanted(self) -> dict[str, TableSum]:
@@ -74,6 +76,7 @@ class State:
             "filled": {table: asdict(each) for table, each in self.filled.items()},
             "preserved": {table: asdict(each) for table, each in self.preserved.items()},
             "marks": self.marks,
+            "backfilled": [dict(row) for row in self.backfilled],
         }
         return json.dumps(content, indent=1, ensure_ascii=False, default=str)
 
@@ -86,6 +89,7 @@ class State:
             {table: TableSum(**each) for table, each in content["filled"].items()},
             {table: TableSum(**each) for table, each in content["preserved"].items()},
             content["marks"],
+            tuple(content.get("backfilled", ())),
         )
 
 
@@ -175,6 +179,15 @@ class Store:
     def state(self, phase: str, moment: str) -> State | None:
         content = self._read(f"phase-{phase}-{moment}.json")
         return State.from_json(content) if content else None
+
+    def save_scenario(self, parameters: Mapping[str, Any]) -> None:
+        """The database was filled by the scenario, and with what."""
+        self._write("scenario.json", json.dumps(parameters, indent=1, default=str))
+
+    def scenario(self) -> Mapping[str, Any] | None:
+        """What the database was filled with, where the scenario did it."""
+        parameters: Mapping[str, Any] | None = self._read("scenario.json")
+        return parameters
 
     def save_proof(self, phase: str, proof: Mapping[str, Any]) -> None:
         self._write(f"proof-{phase}.json", json.dumps(proof, indent=1, default=str))

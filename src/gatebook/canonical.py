@@ -1,20 +1,17 @@
 """The canonical schema as declared in params/canonical_schema.yaml, and what follows from it.
 
-Which columns a phase adds, what its catalog difference must be, what its backfill must have written, and how
-far a live catalog is from the specification. Pure: it knows declarations and snapshots, and no connection.
+Which columns a phase adds, what its catalog difference must be, and what its backfill must have written. Pure: it
+knows declarations and snapshots, and no connection.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from gatebook.catalog import Key, Snapshot
 from gatebook.declarations import Declared, load
 from gatebook.project import Project
-
-SEVERITIES = ("BLOCKING", "HIGH", "LOW")
 
 
 class ColumnChange(Declared):
@@ -79,13 +76,36 @@ class TableDeclaration(Declared):
     policies: dict[str, PolicyDeclaration] = Field(default_factory=dict)
     row_security: dict[str, bool] = Field(default_factory=dict)
     grants: dict[str, list[str]] = Field(default_factory=dict)
+    is_log: bool = False  # rows come while the database is in use, and say nothing of what phases must keep
 
 
 class ViewDeclaration(Declared):
+    """A view, materialized or not. What it computes is proven from its rows, not read from its text.
+
+    remade   the phase that drops it and makes it again with another definition
+    revoked  phase -> roles that lose their rights in it
+    """
+
+    kind: Literal["view", "materialized view"]
     comment: str | None = None
-    columns: dict[str, Any] = Field(default_factory=dict)
+    phase: str | None = None
+    remade: str | None = None
+    options: str | None = None
+    columns: dict[str, ColumnDeclaration]
     indexes: dict[str, ObjectDeclaration] = Field(default_factory=dict)
     grants: dict[str, list[str]] = Field(default_factory=dict)
+    revoked: dict[str, list[str]] = Field(default_factory=dict)
+
+    def attributes(self) -> dict[str, Any]:
+        populated = True if self.kind == "materialized view" else None
+        return {"kind": self.kind, "comment": self.comment, "options": self.options, "populated": populated}
+
+
+class RoutineDeclaration(Declared):
+    """A function, or a sequence; by its comment and the phase that makes it."""
+
+    comment: str | None = None
+    phase: str | None = None
 
 
 class Canonical(Declared):
@@ -95,7 +115,9 @@ class Canonical(Declared):
     baseline_revision: str
     severities: dict[str, str]
     tables: dict[str, TableDeclaration]
-    materialized_views: dict[str, ViewDeclaration] = Field(default_factory=dict)
+    views: dict[str, ViewDeclaration] = Field(default_factory=dict)
+    functions: dict[str, RoutineDeclaration] = Field(default_factory=dict)
+    sequences: dict[str, RoutineDeclaration] = Field(default_factory=dict)
     allowed_extra: dict[str, list[str]] = Field(default_factory=dict)
 
     def columns(self, table: str, *, phase: str | None = None) -> list[dict[str, Any]]:
@@ -138,17 +160,37 @@ class Canonical(Declared):
         wanted: dict[Key, dict[str, Any] | None] = {}
         for table, declared in self.tables.items():
             wanted.update(_new_table(table, declared) if declared.phase == phase else _changes(table, declared, phase))
+        for view, each in self.views.items():
+            wanted.update(_of_view(view, each, phase))
+        for kind, routines in (("function", self.functions), ("sequence", self.sequences)):
+            made = {name: routine for name, routine in routines.items() if routine.phase == phase}
+            wanted.update({(kind, name): {"comment": each.comment} for name, each in made.items() if each.comment})
+            wanted.update({(kind, name): {} for name, each in made.items() if not each.comment})
         return wanted
 
-    def conflicts(self, snapshot: Snapshot, phase: str) -> list[str]:
-        """Why the phase cannot start from this schema: what it needs and is not there, what it makes and is."""
-        problems = [f"table {name} is missing" for name in self._needed(phase) if ("table", name) not in snapshot]
+    def expected(self, phase: str | None, *, until: str | None) -> bool:
+        """Whether what this phase makes is there once the phase `until` is applied; None: at the end."""
+        order = self.phase_order
+        return phase is None or until is None or order.index(phase) <= order.index(until)
+
+    @property
+    def logs(self) -> set[str]:
+        """Tables to which rows come while the database is in use."""
+        return {name for name, table in self.tables.items() if table.is_log}
+
+    def conflicts(self, snapshot: Snapshot, phase: str, *, pending: Sequence[str] = ()) -> list[str]:
+        """Why the phase cannot start from this schema: what it needs and is not there, what it makes and is.
+
+        pending  phases that come before it and will make what they make
+        """
+        needed = [name for name in self._needed(phase) if self.tables[name].phase not in pending]
+        problems = [f"table {name} is missing" for name in needed if ("table", name) not in snapshot]
         for (kind, name), wanted in self.changes(phase).items():
             have = snapshot.get((kind, name))
-            if wanted is None and have is None:
+            if wanted is None and have is None and kind != "grant":
                 problems.append(f"{kind} {name}, which the phase removes, is not there")
             elif wanted is not None and have is not None and not self._is_altered(kind, name, phase):
-                problems.append(f"{kind} {name} is there already: {_say(have)}; the phase makes it as {_say(wanted)}")
+                problems.append(f"{kind} {name} is there already: {say(have)}; the phase makes it as {say(wanted)}")
         return problems
 
     def _needed(self, phase: str) -> list[str]:
@@ -156,118 +198,15 @@ class Canonical(Declared):
         return [name for name, table in self.tables.items() if table.phase not in later]
 
     def _is_altered(self, kind: str, name: str, phase: str) -> bool:
+        if kind == "table" and name in self.views:
+            return self.views[name].remade == phase
         table, _, column = name.rpartition(".")
-        declared = self.tables[table].columns.get(column) if kind == "column" else None
+        declared = self.tables[table].columns.get(column) if kind == "column" and table in self.tables else None
         return declared is not None and declared.changed is not None and declared.changed.phase == phase
-
-    def divergences(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """Where a live catalog departs from the specification: one row for each object, worst first.
-
-        Shape  severity, table, kind, object, have, want
-        Source the severity is that of the invariant of the column, or of the worst column an index or constraint names
-        """
-        rows = [row for table, declared in self.tables.items() for row in self._of_table(table, declared, snapshot)]
-        rows += [row for table, declared in self.tables.items() for row in self._of_access(table, declared, snapshot)]
-        rows += self._of_views(snapshot)
-        return sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["table"], row["object"]))
-
-    def _of_views(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        return [
-            self._divergence("HIGH", view, "column", column, snapshot.get(("column", f"{view}.{column}")), want)
-            for view, declared in self.materialized_views.items()
-            for column, want in ((name, {"type": each["type"]}) for name, each in declared.columns.items())
-            if not _matches(snapshot.get(("column", f"{view}.{column}")), want)
-        ]
-
-    def extras(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """Columns and tables of the live schema that the specification does not have, allowed or not."""
-        rows = []
-        for (kind, name), _attributes in sorted(snapshot.items()):
-            table, _, column = name.rpartition(".")
-            if kind == "table":
-                is_specified = name in self.tables or name in self.materialized_views
-                allowed = name in self.allowed_extra.get("tables", [])
-            elif kind == "column" and table in self.tables:
-                is_specified = column in self.tables[table].columns
-                allowed = column in self.allowed_extra.get(table, [])
-            else:
-                continue
-            if allowed or not is_specified:
-                rows.append({"kind": kind, "object": name, "allowed": allowed})
-        return rows
-
-    def _of_table(self, table: str, declared: TableDeclaration, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-        for name, column in declared.columns.items():
-            have = snapshot.get(("column", f"{table}.{name}"))
-            want = {key: value for key, value in column.attributes().items() if key != "comment"}
-            if not _matches(have, want):
-                yield self._divergence(self.severities[column.invariant], table, "column", name, have, want)
-        for kind, objects in (("constraint", declared.constraints), ("index", declared.indexes)):
-            for name, thing in objects.items():
-                have = snapshot.get((kind, f"{table}.{name}"))
-                want = {"definition": thing.definition}
-                if not _matches(have, want):
-                    yield self._divergence(self._severity(declared, thing), table, kind, name, have, want)
-
-    def _of_access(self, table: str, declared: TableDeclaration, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-        """Row security, policies and grants: whatever is wrong with them is BLOCKING, more rights than declared too.
-
-        Policies are compared by name, command and roles. Their expressions may be written in several ways; what
-        they let through is tried out, not read.
-        """
-        if declared.row_security:
-            want = {
-                "row_security": declared.row_security.get("enabled", False),
-                "forced": declared.row_security.get("forced", False),
-            }
-            have = snapshot.get(("table", table))
-            if not _matches(have, want):
-                yield self._access("row security", table, "row security", have, want)
-        policies = {name: {"command": p.command, "roles": ", ".join(p.roles)} for name, p in declared.policies.items()}
-        yield from self._rights("policy", table, f"{table}.", policies, snapshot)
-        grants = {role: {"privileges": ", ".join(sorted(rights))} for role, rights in declared.grants.items()}
-        yield from self._rights("grant", table, f"{table} to ", grants, snapshot)
-
-    def _rights(
-        self, kind: str, table: str, prefix: str, declared: Mapping[str, dict[str, Any]], snapshot: Snapshot
-    ) -> Iterator[dict[str, Any]]:
-        live = {name.removeprefix(prefix) for k, name in snapshot if k == kind and name.startswith(prefix)}
-        for name in sorted((live | declared.keys()) - {"<owner>"}):
-            have, want = snapshot.get((kind, f"{prefix}{name}")), declared.get(name)
-            if want is None or not _matches(have, want):
-                yield self._access(kind, table, name, have, want)
-
-    @staticmethod
-    def _access(
-        kind: str, table: str, name: str, have: Mapping[str, Any] | None, want: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        keys = want or ("command", "roles", "privileges")
-        seen = "absent" if have is None else ", ".join(f"{key} {have[key]}" for key in keys if key in have)
-        wanted = "absent" if want is None else ", ".join(f"{key} {value}" for key, value in want.items())
-        return {"severity": "BLOCKING", "table": table, "kind": kind, "object": name, "have": seen, "want": wanted}
-
-    def _severity(self, table: TableDeclaration, thing: ObjectDeclaration) -> str:
-        own = thing.definition.partition(" REFERENCES ")[0]  # what follows are columns of another table
-        words = set(re.findall(r"\w+", own))
-        named = {self.severities[column.invariant] for name, column in table.columns.items() if name in words}
-        return min(named or {"LOW"}, key=SEVERITIES.index)
-
-    @staticmethod
-    def _divergence(
-        severity: str, table: str, kind: str, name: str, have: Mapping[str, Any] | None, want: dict[str, Any]
-    ) -> dict[str, Any]:
-        seen = "absent" if have is None else _short({key: have.get(key) for key in want})
-        return {
-            "severity": severity, "table": table, "kind": kind, "object": name, "have": seen, "want": _short(want),
-        }  # fmt: skip
 
 
 def load_canonical(project: Project) -> Canonical:
     return load(Canonical, project.params / "canonical_schema.yaml")
-
-
-def _matches(have: Mapping[str, Any] | None, want: Mapping[str, Any]) -> bool:
-    return have is not None and all(have.get(key) == value for key, value in want.items())
 
 
 def _short(attributes: Mapping[str, Any]) -> str:
@@ -278,7 +217,8 @@ def _short(attributes: Mapping[str, Any]) -> str:
     return f"{attributes['type']}{null}{default}"
 
 
-def _say(attributes: Mapping[str, Any]) -> str:
+def say(attributes: Mapping[str, Any]) -> str:
+    """Attributes of an object as people read them: a type, a definition, or what is true of it."""
     if "type" in attributes or "definition" in attributes:
         return _short(attributes)
     said = {key: value for key, value in attributes.items() if key != "comment" and value not in (None, "", False)}
@@ -324,6 +264,20 @@ def _new_table(table: str, declared: TableDeclaration) -> dict[Key, dict[str, An
     for role, privileges in declared.grants.items():
         wanted["grant", f"{table} to {role}"] = {"privileges": ", ".join(sorted(privileges))}
     return wanted
+
+
+def _of_view(view: str, declared: ViewDeclaration, phase: str) -> dict[Key, dict[str, Any] | None]:
+    wanted: dict[Key, dict[str, Any] | None] = {}
+    if phase in (declared.phase, declared.remade):
+        wanted["table", view] = declared.attributes()
+    if phase == declared.phase:
+        wanted |= {("column", f"{view}.{name}"): column.attributes() for name, column in declared.columns.items()}
+        wanted |= {("index", f"{view}.{name}"): index.attributes() for name, index in declared.indexes.items()}
+        wanted |= {
+            ("grant", f"{view} to {role}"): {"privileges": ", ".join(sorted(rights))}
+            for role, rights in declared.grants.items()
+        }
+    return wanted | {("grant", f"{view} to {role}"): None for role in declared.revoked.get(phase, [])}
 
 
 def _kinds(declared: TableDeclaration) -> list[tuple[str, dict[str, Any]]]:

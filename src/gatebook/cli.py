@@ -7,11 +7,16 @@ import contextlib
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gatebook.errors import GatebookError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from gatebook.project import Project
 
 HELP = """An interactive, notebook-driven schema audit workbook for PostgreSQL.
 
@@ -90,6 +95,70 @@ def scenario(
     opened = open_database(database, project=project, create=True)
     with contextlib.closing(opened), Console() as console:
         console.scenario_loaded(scenarios.load(opened, project, wanted, progress=console.scenario))
+
+
+@app.command()
+def refresh(
+    views: Annotated[list[str] | None, typer.Argument(help="Materialized views; all of them unless named.")] = None,
+    database: DatabaseName = "embedded",
+    lock_timeout_ms: Annotated[int, typer.Option(min=1, help="How long to wait for each lock.")] = 5_000,
+    statement_timeout_ms: Annotated[int, typer.Option(min=1, help="How long one view may take.")] = 600_000,
+    show_status: Annotated[
+        bool, typer.Option("--status", help="Refresh nothing, show their age; exit code 1 when one failed last.")
+    ] = False,
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Refresh nothing, let pg_cron do it; without it, print crontab lines.")
+    ] = False,
+    unschedule: Annotated[
+        bool, typer.Option("--unschedule", help="Refresh nothing, take their jobs away from pg_cron.")
+    ] = False,
+) -> None:
+    """Refresh materialized views one by one; one that fails keeps its contents, and the exit code is 1."""
+    from gatebook import refresh as refreshing
+    from gatebook import terminal
+    from gatebook.database import open_database
+    from gatebook.errors import ConfigurationError
+    from gatebook.project import Project
+
+    if show_status + schedule + unschedule > 1:
+        raise ConfigurationError(
+            "--status, --schedule and --unschedule exclude each other", where="gatebook refresh", next_step="give one"
+        )
+    project = Project.find()
+    limits = {"lock_timeout_ms": lock_timeout_ms, "statement_timeout_ms": statement_timeout_ms}
+    with contextlib.closing(open_database(database, project=project)) as opened:
+        with opened.connect() as connection:
+            wanted = refreshing.select(connection, views or [], with_jobs=unschedule)
+            is_green = True
+            if show_status:
+                is_green = terminal.refresh_status(refreshing.status(connection), wanted)
+            elif schedule:
+                _schedule(connection, wanted, project=project, database=database, limits=limits)
+            elif unschedule:
+                terminal.unscheduled(refreshing.unschedule(connection, wanted))
+            connection.commit()
+        if not (show_status or schedule or unschedule):
+            results = refreshing.refresh(opened, wanted, **limits)
+            with opened.connect() as connection:
+                is_green = terminal.refreshed(results, refreshing.status(connection))
+    raise typer.Exit(0 if is_green else 1)
+
+
+def _schedule(
+    connection: "sa.Connection", views: list[str], *, project: "Project", database: str, limits: dict[str, int]
+) -> None:
+    """By pg_cron where it can be used, else as text: nobody's crontab is written."""
+    from gatebook import refresh as refreshing
+    from gatebook import terminal
+    from gatebook.contract import load_contract
+
+    declared = load_contract(project).views if (project.params / "api_contract.yaml").exists() else {}
+    entries = {each: declared[each].schedule if each in declared else refreshing.DEFAULT_SCHEDULE for each in views}
+    problem = refreshing.no_pg_cron(connection)
+    if problem:
+        terminal.crontab(problem, refreshing.crontab(project, database, entries, **limits))
+    else:
+        terminal.scheduled(refreshing.schedule(connection, entries, **limits))
 
 
 @app.command()

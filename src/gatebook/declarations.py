@@ -39,18 +39,30 @@ class GateDeclaration(Declared):
 
 
 class PhaseDeclaration(Declared):
-    """One phase: the notebook that proves it, the revision it applies, if any, and its gates."""
+    """One phase: the notebook that proves it, what it does to the database, if anything, and its gates.
+
+    revision       where it migrates to, over every revision after that of the phase before
+    activity       folder in params/ with what an application does meanwhile, played in a scenario's database alone
+    specification  the document whose numbered gates (4.1) are listed here; None: the gates are the workbook's own
+    """
 
     phase: str
     title: str
     notebook: str
     revision: str | None = None
+    activity: str | None = None
+    specification: str | None = None
     unblocks: list[str] = Field(default_factory=list)
     gates: list[GateDeclaration]
 
     @property
     def tests(self) -> dict[str, TestDeclaration]:
         return {test: declared for gate in self.gates for test, declared in gate.tests.items()}
+
+    @property
+    def listed(self) -> list[GateDeclaration]:
+        """The gates of the specification: 4.1 is one, 4.D or P.1 is the workbook's own."""
+        return [gate for gate in self.gates if self.specification and gate.gate.rpartition(".")[2].isdigit()]
 
     def gate(self, gate_id: str) -> GateDeclaration:
         return _named(self.gates, "gate", gate_id, f"phase {self.phase} declares no gate {gate_id}")
@@ -88,9 +100,9 @@ class Gates(Declared):
         place = order.index(phase_id)
         return self.migrating()[place - 1] if place else None
 
-    def after(self, phase_id: str) -> list[PhaseDeclaration]:
-        order = [phase.phase for phase in self.migrating()]
-        return self.migrating()[order.index(phase_id) + 1 :]
+    def moving(self) -> list[PhaseDeclaration]:
+        """The phases that change the database, by a revision or by an activity, in order."""
+        return [phase for phase in self.phases if phase.revision is not None or phase.activity is not None]
 
 
 class ScenarioParameters(Declared):

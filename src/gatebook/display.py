@@ -165,6 +165,39 @@ class GateResult(Shown):
         return f"{symbol} {self.verdict} gate {self.gate} {self.title} ({self.green} of {self.declared} tests green)"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A statement and what it returned, or the error that answered it."""
+
+    sql: str
+    rows: Rows
+    error: str = ""
+
+    def record(self) -> dict[str, Any]:
+        return {"sql": self.sql, "rows": self.rows[:SHOWN_ROWS], "rows_seen": len(self.rows), "error": self.error}
+
+
+@dataclass(frozen=True, repr=False)
+class Finding(Shown):
+    """What an obvious query gives, and what the corrected one gives."""
+
+    title: str
+    naive: Outcome
+    corrected: Outcome
+
+    def _html(self) -> str:
+        parts = "".join(
+            f"<div class='label'>{label}</div><pre>{html.escape(outcome.sql.strip())}</pre>"
+            + (f"<div>✗ {html.escape(outcome.error)}</div>" if outcome.error else table_html(outcome.rows))
+            for label, outcome in (("as documented", self.naive), ("corrected", self.corrected))
+        )
+        return f"<div class='gate'><b>Finding: {html.escape(self.title)}</b>{parts}</div>"
+
+    def __str__(self) -> str:
+        said = [outcome.error or table_text(outcome.rows) for outcome in (self.naive, self.corrected)]
+        return f"Finding: {self.title}\nas documented:\n{said[0]}\ncorrected:\n{said[1]}"
+
+
 @dataclass(frozen=True, repr=False)
 class Note(Shown):
     """One paragraph."""

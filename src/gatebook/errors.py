@@ -8,6 +8,8 @@ GatebookError               exit code 2: could not tell, or wrong use
 │   ├── LockTimeout         another session held a table for longer than lock_timeout_ms
 │   └── StatementTimeout    one statement ran for longer than statement_timeout_ms
 ├── ScenarioRefused         the scenario cannot be loaded into this database
+├── StatementRefused        a statement that may not be explained or timed: it writes, or is not one query
+├── EmptySample             percentiles of no measurement at all
 ├── PhaseRefused            a phase may not start: out of order, unproven predecessor, unfit database
 ├── DataChanged             a migration would have lost or changed rows; it was rolled back
 ├── JournalFailed           the record of the run cannot be written
@@ -65,6 +67,14 @@ class StatementTimeout(MigrationFailed):
 
 class ScenarioRefused(GatebookError):
     """The scenario cannot be loaded into this database."""
+
+
+class StatementRefused(GatebookError):
+    """A statement that may not be explained or timed: it writes, or is not one query."""
+
+
+class EmptySample(GatebookError):
+    """Percentiles of no measurement at all."""
 
 
 class PhaseRefused(GatebookError):

@@ -77,13 +77,24 @@ class History:
 def since(store: Store, gates: Gates, phase: str) -> History:
     """The history of a database from this phase on, as far as it was applied by this workbook."""
     steps = []
-    declared = next(each for each in gates.migrating() if each.phase == phase)
-    for each in (declared, *gates.after(phase)):
+    names = [each.phase for each in gates.moving()]
+    for each in gates.moving()[names.index(phase) :]:
         before, after = store.state(each.phase, "before"), store.state(each.phase, "after")
-        if before is None or after is None:
+        if before and after:
+            steps.append(Step(each.phase, before, after))
+        elif each.revision is not None:
             break
-        steps.append(Step(each.phase, before, after))
     return History(tuple(steps))
+
+
+def left_before(store: Store, gates: Gates, phase: str) -> State | None:
+    """What the last phase before this one left, where it was applied by this workbook."""
+    names = [each.phase for each in gates.moving()]
+    for each in reversed(gates.moving()[: names.index(phase)]):
+        state = store.state(each.phase, "after")
+        if state is not None or each.revision is not None:
+            return state
+    return None
 
 
 def marks(connection: sa.Connection, canonical: Canonical, phase: str) -> dict[str, str]:
@@ -98,14 +109,18 @@ def forget_what_is_gone(
 ) -> None:
     """Drop states and proofs of phases that this database no longer has, or has from another application."""
     here = migrations.position(project, migrations.current(connection))
-    for phase in gates.migrating():
+    base_is_gone = False
+    for phase in gates.moving():
         state = store.state(phase.phase, "after")
-        if state is None or migrations.position(project, phase.revision) > here:
+        is_gone = state is None or migrations.position(project, phase.revision) > here
+        if phase.revision is None:  # an activity's rows last as long as the columns of the phases before it
+            is_gone = state is not None and base_is_gone
+        elif state is not None and not is_gone:
+            now = marks(connection, canonical, phase.phase)  # a column that is missing is a fault, not another one
+            is_gone = any(mark != state.marks.get(column, mark) for column, mark in now.items())
+        if is_gone:
             store.forget(phase.phase)
-            continue
-        now = marks(connection, canonical, phase.phase)  # a column that is missing is a fault, not another application
-        if any(mark != state.marks.get(column, mark) for column, mark in now.items()):
-            store.forget(phase.phase)
+        base_is_gone = base_is_gone or (is_gone and phase.revision is not None)
 
 
 def is_proven(store: Store, phase: PhaseDeclaration) -> bool:

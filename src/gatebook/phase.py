@@ -8,20 +8,33 @@ phase.close()
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from gatebook import catalog, history, migrations, parameters, runs
+from gatebook import baseline, catalog, compliance, findings, history, migrations, parameters, runs
+from gatebook.activity import Activity
 from gatebook.applying import Migration
 from gatebook.baseline import Store
 from gatebook.canonical import Canonical, load_canonical
+from gatebook.contract import Contract, load_contract
 from gatebook.database import clock, open_database
 from gatebook.declarations import GateDeclaration, load, load_gates
-from gatebook.display import SHOWN_ROWS, GateResult, Header, Note, PhaseResult, Table, TestResult, show
+from gatebook.display import (
+    SHOWN_ROWS,
+    Finding,
+    GateResult,
+    Header,
+    Note,
+    PhaseResult,
+    Table,
+    TestResult,
+    show,
+)
 from gatebook.errors import ConfigurationError, PhaseRed, PhaseRefused
 from gatebook.gate import Gate
 from gatebook.probes import Fixtures
@@ -125,6 +138,23 @@ class Phase:
             Table("What changed in the catalog", catalog.summarise(applied.changes)),
         )
 
+    def play(self) -> None:
+        """Let the application of a scenario work for a while; in any other database nothing is done.
+
+        Errors  as apply()
+        """
+        state = self.store.state(self.declared.phase, "after")
+        settings = self.store.scenario()
+        if state is not None:
+            show(Note("The application has worked in this database already; nothing was changed."))
+        elif settings is None:
+            show(Note("This database was not filled by the scenario: its own application does the work."))
+        else:
+            played = Activity(**vars(self._migration()), settings=settings).apply(self.store)
+            changed = baseline.data_differences(played.before.data, played.after.data)
+            self._record("played", seconds=round(played.seconds, 3), rows=changed)
+            show(Table("What the application did", changed, note=f"{played.seconds:.2f} s, in one transaction"))
+
     @contextmanager
     def gate(self, gate_id: str) -> Iterator[Gate]:
         """A gate: run its tests inside `with`; its verdict shows at the end.
@@ -159,6 +189,18 @@ class Phase:
             self._record("warning", count=count, what=what)
             show(Note(f"⚠ {count:,} {what}"))
 
+    def finding(self, title: str, naive: str, corrected: str, *, settings: Mapping[str, str] | None = None) -> Finding:
+        """What an obvious query gives here, beside the corrected one: it goes into the record, and judges nothing.
+
+        settings  of the transaction in which both are run, for example a role or a time zone; nothing is kept
+        """
+        with self.writing() as connection:
+            seen = [findings.outcome(connection, text, settings or {}) for text in (naive, corrected)]
+            found = Finding(title, *seen)
+        self._record("finding", title=title, naive=found.naive.record(), corrected=found.corrected.record())
+        show(found)
+        return found
+
     def close(self) -> None:
         """The verdict table. A declared test that was not evaluated is red.
 
@@ -188,13 +230,14 @@ class Phase:
                 next_step="read the red tests above; the next phase may not start before they are green",
             )
 
-    def divergences(self, *, before: str | None = None) -> Table:
+    def divergences(self, *, before: str | None = None, until: str | None = None) -> Table:
         """Where the live catalog departs from the canonical schema; before="4": as it was before that phase.
 
+        until  the last phase whose objects are expected; None: the whole specification
         Shape  severity, table, kind, object, have, want
         """
         title = f"Divergences before phase {before}" if before else "Divergences now"
-        found = self.canonical.divergences(self._snapshot(before))
+        found = compliance.divergences(self.canonical, self._snapshot(before), until=until)
         return Table(title, tuple(found), note=f"{len(found)} divergences")
 
     # -- what gates and helpers need
@@ -219,9 +262,17 @@ class Phase:
             yield connection
 
     def limit(self, connection: sa.Connection) -> None:
-        migrations.keep_limits(
-            connection, lock_timeout_ms=self.lock_timeout_ms, statement_timeout_ms=self.statement_timeout_ms
-        )
+        migrations.keep_limits(connection, **self.limits)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Milliseconds to wait for a lock, and that one statement may take."""
+        return {"lock_timeout_ms": self.lock_timeout_ms, "statement_timeout_ms": self.statement_timeout_ms}
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What applications may rely on: params/api_contract.yaml."""
+        return load_contract(self.project)
 
     def subject(self, connection: sa.Connection) -> Subject:
         return Subject(
@@ -254,7 +305,6 @@ class Phase:
     # -- inside
 
     def _migration(self) -> Migration:
-        before = self.gates.before(self.declared.phase)
         return Migration(
             self.project,
             self.database,
@@ -262,7 +312,7 @@ class Phase:
             self.declared,
             self.lock_timeout_ms,
             self.statement_timeout_ms,
-            left=self.store.state(before.phase, "after") if before else None,
+            left=history.left_before(self.store, self.gates, self.declared.phase),
             writers_expected=self.writers_expected,
         )
 
@@ -297,7 +347,9 @@ class Phase:
         return migrations.position(self.project, revision)
 
     def _refuse_out_of_order(self) -> None:
-        wanted = migrations.script(self.project).get_revision(self.declared.revision or "").down_revision
+        before = self.gates.before(self.declared.phase)
+        first = migrations.script(self.project).get_revision(self.declared.revision or "").down_revision
+        wanted = before.revision if before else first
         if self.revision != wanted:
             raise PhaseRefused(
                 f"phase {self.declared.phase} starts from revision {wanted}; "
@@ -305,7 +357,6 @@ class Phase:
                 where=str(self.database),
                 next_step=f"run the phases before it first, or `alembic upgrade {wanted}`",
             )
-        before = self.gates.before(self.declared.phase)
         if before is not None and not history.is_proven(self.store, before):
             raise PhaseRefused(
                 f"phase {self.declared.phase} may not start before phase {before.phase} is proven in this database",

@@ -159,7 +159,8 @@ def schema_ready(subject: Subject) -> Verdict:
     problems = _missing_basis(subject.canonical, snapshot)
     for phase in pending:
         known = {problem for _, problem in problems}
-        problems += [(phase, text) for text in subject.canonical.conflicts(snapshot, phase) if text not in known]
+        found = subject.canonical.conflicts(snapshot, phase, pending=pending)
+        problems += [(phase, text) for text in found if text not in known]
     have = tuple({"phase": phase, "problem": text} for phase, text in problems)
     if problems:
         return Fail(what, have, (), "; ".join(text for _, text in problems))

@@ -51,7 +51,10 @@ def catalog_verdict(what: str, phase: str, past: History, now: Snapshot, declare
     problems = [
         text
         for key, wanted in declared.items()
-        for text in (*_departures(key, wanted, after.get(key)), *_unusual(key, before.get(key), after.get(key)))
+        for text in (
+            *_departures(key, wanted, after.get(key)),
+            *_unusual(key, wanted, before.get(key), after.get(key)),
+        )
     ]
     problems += [
         f"{row['kind']} {row['object']} {row['change']}{_of(row['attribute'])}, not declared"
@@ -91,19 +94,23 @@ def _departures(key: Key, wanted: dict[str, object] | None, have: dict[str, obje
     ]
 
 
-def _unusual(key: Key, old: dict[str, object] | None, have: dict[str, object] | None) -> list[str]:
+def _unusual(
+    key: Key, wanted: dict[str, object] | None, old: dict[str, object] | None, have: dict[str, object] | None
+) -> list[str]:
     kind, name = key
     return [
         f"{kind} {name}: {attribute} is {have[attribute]!r}, not declared"
         for attribute, usual in ORDINARY.get(kind, {}).items()
-        if have and attribute in have and have[attribute] not in (*usual, (old or {}).get(attribute))
+        if have and attribute in have and attribute not in (wanted or {})
+        if have[attribute] not in (*usual, (old or {}).get(attribute))
     ]
 
 
 def _is_declared(kind: str, name: str, declared: Declared) -> bool:
     """An object that is declared, or the owner's own rights on a table that is."""
     table = name.removesuffix(" to <owner>")
-    return (kind, name) in declared or (kind == "grant" and table != name and ("table", table) in declared)
+    is_owners = kind == "grant" and table != name
+    return (kind, name) in declared or (is_owners and any((made, table) in declared for made in ("table", "sequence")))
 
 
 def _of(attribute: str) -> str:

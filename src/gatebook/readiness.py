@@ -4,10 +4,9 @@ from collections import Counter
 from typing import Any
 
 from gatebook import baseline, catalog, migrations
-from gatebook.canonical import SEVERITIES
 from gatebook.catalog import Rows, Snapshot
+from gatebook.compliance import SEVERITIES, divergences, extras
 from gatebook.errors import ConfigurationError
-from gatebook.evidence.results import is_listed
 from gatebook.history import say_catalog, say_rows
 from gatebook.subject import Examination, Subject
 from gatebook.verdicts import Fail, Pass, Unknown, Verdict
@@ -27,16 +26,17 @@ def divergence_was_measured(subject: Subject) -> Verdict:
     before = _first_state(subject)
     if before is None:
         return Unknown(what, reason="the first phase was not applied by this workbook, so nobody looked before it")
-    counts = severities(tuple(subject.canonical.divergences(before)))
+    counts = severities(tuple(divergences(subject.canonical, before)))
     have: Rows = tuple({"severity": severity, "divergences": count} for severity, count in counts.items())
     if not any(counts.values()):
         return Unknown(what, have, reason="no divergence was seen before the phases: the measure proves nothing")
     return Pass(what, have)
 
 
-def no_divergence(*wanted: str) -> Examination:
+def no_divergence(*wanted: str, until: str | None = None) -> Examination:
     """No divergence of these severities is left in the live catalog.
 
+    until   the last phase whose objects are expected; None: the whole specification
     Errors  ConfigurationError for no severity or an unknown one
     """
     unknown = sorted(set(wanted) - set(SEVERITIES))
@@ -48,7 +48,7 @@ def no_divergence(*wanted: str) -> Examination:
         )
 
     def examination(subject: Subject) -> Verdict:
-        found = subject.canonical.divergences(catalog.snapshot(subject.connection))
+        found = divergences(subject.canonical, catalog.snapshot(subject.connection), until=until)
         what = f"no {', '.join(wanted)} divergence from the canonical schema"
         left = tuple(row for row in found if row["severity"] in wanted)
         if left:
@@ -62,7 +62,7 @@ def no_divergence(*wanted: str) -> Examination:
 def extras_are_allowed(subject: Subject) -> Verdict:
     """Columns and tables beyond the specification are on the list of allowed ones."""
     what = "every extra column and table is allowed"
-    rows = tuple(subject.canonical.extras(catalog.snapshot(subject.connection)))
+    rows = tuple(extras(subject.canonical, catalog.snapshot(subject.connection)))
     forbidden = [row["object"] for row in rows if not row["allowed"]]
     if forbidden:
         return Fail(what, rows, (), f"not on the list: {', '.join(forbidden)}")
@@ -84,8 +84,8 @@ def stands_at(revision: str) -> Examination:
     return examination
 
 
-def additions_are(wanted: dict[str, int], *, stated: dict[str, int]) -> Examination:
-    """What all phases together added, counted in the catalog, beside what the documents stated.
+def additions_are(wanted: dict[str, int], *, stated: dict[str, int], until: str) -> Examination:
+    """What the phases up to one added together, counted in the catalog, beside what the documents stated.
 
     wanted  statistic -> number; stated  the same from the source document
     """
@@ -95,7 +95,7 @@ def additions_are(wanted: dict[str, int], *, stated: dict[str, int]) -> Examinat
         before = _first_state(subject)
         if before is None:
             return Unknown(what, reason="nobody looked before the first phase")
-        last = subject.store.state(subject.gates.migrating()[-1].phase, "after")
+        last = subject.store.state(until, "after")
         measured = _statistics(before, last.catalog if last else {})
         have: Rows = tuple(
             {"statistic": name, "measured": measured[name], "stated": stated.get(name)} for name in wanted
@@ -116,7 +116,7 @@ def gates_are_proven(subject: Subject) -> Verdict:
     for phase in subject.gates.migrating():
         proof = subject.store.proof(phase.phase) or {}
         tests = proof.get("tests", {})
-        listed = [gate for gate in phase.gates if is_listed(gate.gate)]
+        listed = phase.listed
         green = [gate.gate for gate in listed if all(tests.get(test) == "PASS" for test in gate.tests)]
         passed = sum(tests.get(test) == "PASS" for gate in listed for test in gate.tests)
         rows.append(

@@ -6,10 +6,11 @@ Parameters are settings of that transaction (scenario.tenants, scenario.days, â€
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -59,6 +60,7 @@ def load(
             rows = _count(connection)
             connection.commit()
             _analyze(connection)
+            Store(project, database.server).save_scenario(_settings(parameters, as_of))
         except sa.exc.DBAPIError as error:
             raise migrations.translate(error, doing="loading the scenario", connection=connection) from error
     return Loaded(rows, revision, time.perf_counter() - started)
@@ -100,9 +102,7 @@ def _fill(
     connection: sa.Connection, project: Project, parameters: ScenarioParameters, as_of: date, progress: Progress
 ) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    settings = parameters.model_dump(include={"tenants", "days", "events_per_day", "seed"}) | {"as_of": as_of}
-    for name, value in settings.items():
-        _set(connection, name, value)
+    _apply(connection, _settings(parameters, as_of))
     days_a_chunk = max(1, EVENTS_A_CHUNK // (parameters.tenants * parameters.events_per_day))
     steps = list(_steps(project.params / "scenario", parameters.days, days_a_chunk))
     with row_security.all_rows(connection):
@@ -112,6 +112,22 @@ def _fill(
             _set(connection, "last_day", last)
             catalog.execute(connection, path.read_text(encoding="utf-8"))
     progress(len(steps), len(steps), "done")
+
+
+def play(connection: sa.Connection, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Run the SQL of a folder in the caller's transaction, with the settings that the scenario was made with."""
+    _apply(connection, settings)
+    for path in sorted(folder.glob("*.sql")):
+        catalog.execute(connection, path.read_text(encoding="utf-8"))
+
+
+def _settings(parameters: ScenarioParameters, as_of: date) -> dict[str, Any]:
+    return parameters.model_dump(include={"tenants", "days", "events_per_day", "seed"}) | {"as_of": str(as_of)}
+
+
+def _apply(connection: sa.Connection, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        _set(connection, name, value)
 
 
 def _steps(folder: Path, days: int, days_a_chunk: int) -> Iterator[tuple[Path, int, int]]:

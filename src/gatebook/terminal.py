@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +16,19 @@ from rich.table import Table
 from gatebook import history, migrations, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
+from gatebook.catalog import Row, Rows
 from gatebook.database import open_database
 from gatebook.declarations import PhaseDeclaration, load_gates
 from gatebook.evidence.results import GateOutcome, PhaseOutcome
 from gatebook.project import Project
+from gatebook.refresh import Refreshed
 from gatebook.scenario import Loaded
 from gatebook.verdicts import VERDICTS
 
 if TYPE_CHECKING:
     from gatebook.run import Finished
 
+WIDE = 240  # of tables whose columns are neither cut nor folded: a terminal may break their lines
 COLOURS = {"PASS": "green", "FAIL": "bold red", "UNKNOWN": "bold yellow"}
 
 
@@ -135,14 +140,94 @@ def status(project: Project, database_name: str) -> None:
         database.close()
 
 
+def refreshed(results: Sequence[Refreshed], ages: Rows) -> bool:
+    """What each refresh did, and how old the contents are that a failed one left; whether all went well."""
+    out = RichConsole(highlight=False, soft_wrap=True, width=WIDE)
+    age = {row["view_name"]: row["age"] for row in ages}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("result", "view", "concurrently"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows", "seconds", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in results:
+        table.add_row(
+            _badge("FAIL" if each.error else "PASS"),
+            escape(each.view),
+            "yes" if each.was_concurrent else "no",
+            "–" if each.rows is None else f"{each.rows:,}",
+            "–" if each.seconds is None else f"{each.seconds:.2f}",
+            _age(age.get(each.view)),
+        )
+    out.print(table)
+    failed = [each for each in results if each.error]
+    for each in failed:
+        out.print(f"{_badge('FAIL')} {escape(each.view)} keeps its contents: {escape(str(each.error))}")
+    return not failed
+
+
+def refresh_status(rows: Rows, views: Collection[str]) -> bool:
+    """How old these views are; whether each can be read and did not fail when last refreshed."""
+    out = RichConsole(highlight=False, soft_wrap=True, width=WIDE)
+    shown = [row for row in rows if row["view_name"] in views]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("result", "view", "refreshed at", "age", "ms", "last attempt", "error"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("age", "ms") else "left")
+    for row in shown:
+        table.add_row(
+            _badge("PASS" if _is_sound(row) else "FAIL"),
+            escape(row["view_name"]),
+            _at(row["refreshed_at"]),
+            _age(row["age"]),
+            "–" if row["duration_ms"] is None else f"{row['duration_ms']:,}",
+            _at(row["last_attempt_at"]),
+            row["last_error"] or ("" if row["is_populated"] else "not populated"),
+        )
+    out.print(table)
+    return all(_is_sound(row) for row in shown)
+
+
+def scheduled(rows: Rows) -> None:
+    """The jobs of pg_cron."""
+    out = RichConsole(highlight=False, soft_wrap=True)
+    for row in rows:
+        inactive = "" if row["is_active"] else " (inactive)"
+        out.print(f"pg_cron: {row['schedule']:<14} {row['view']}{inactive}", markup=False)
+
+
+def unscheduled(views: Sequence[str]) -> None:
+    """The views whose jobs were removed."""
+    said = f"taken away from pg_cron: {', '.join(views)}" if views else "pg_cron has no job of these views"
+    RichConsole(highlight=False, soft_wrap=True).print(said, markup=False)
+
+
+def crontab(problem: str, lines: str) -> None:
+    """Lines for a crontab by themselves, so that they can be piped, and beside them why there are any."""
+    said = f"{problem}. A crontab with these lines does the same; nothing was written into one."
+    RichConsole(highlight=False, soft_wrap=True, stderr=True).print(said, markup=False)
+    RichConsole(highlight=False, soft_wrap=True).print(lines, markup=False)
+
+
+def _is_sound(row: Row) -> bool:
+    return row["is_populated"] and row["last_error"] is None
+
+
+def _age(age: timedelta | None) -> str:
+    return "–" if age is None else str(timedelta(seconds=int(age.total_seconds())))
+
+
+def _at(moment: datetime | None) -> str:
+    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
 def _summary(phases: list[PhaseOutcome], totals: dict[str, Any]) -> str:
     """What is red, then what is green: the gates of the specification, and those of the workbook beside them."""
     red = [gate.gate for phase in phases for gate in phase.gates if gate.verdict in ("FAIL", "UNKNOWN")]
     parts = [f"red: gate {', '.join(red)}"] if red else []
-    gates, tests, own = totals["gates"], totals["tests"], totals["own_gates"]
-    if gates["of"]:
+    for each in totals["specifications"]:
+        gates, tests = each["gates"], each["tests"]
         counts = f"{gates['green']} of {gates['of']} gates and {tests['green']} of {tests['of']} tests"
-        parts.append(f"{counts} of the specification green")
+        parts.append(f"{counts} of {each['name']} green")
+    own = totals["own_gates"]
     if own["of"]:
         parts.append(f"{own['green']} of {own['of']} gates of the workbook itself green")
     return "; ".join(parts)

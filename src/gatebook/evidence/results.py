@@ -37,8 +37,11 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class GateOutcome:
+    """is_listed: one of the specification's gates (4.1), not one of the workbook's own (4.D)."""
+
     gate: str
     title: str
+    is_listed: bool
     verdict: str
     tests: list[TestOutcome]
 
@@ -58,6 +61,7 @@ class PhaseOutcome:
     phase: str
     title: str
     notebook: str
+    specification: str | None
     verdict: str
     reason: str
     gates: list[GateOutcome]
@@ -66,6 +70,7 @@ class PhaseOutcome:
     database_seconds: float
     unblocks: list[str]
     warnings: list[str]
+    findings: list[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -84,23 +89,25 @@ class Results:
         return {"version": 1, **asdict(self), "totals": self.totals()}
 
     def totals(self) -> dict[str, Any]:
-        """Gates and tests, those of the specification (4.1) apart from the workbook's own (4.D)."""
-        gates = [gate for phase in self.phases for gate in phase.gates]
-        listed = [gate for gate in gates if is_listed(gate.gate)]
-        own = [gate for gate in gates if not is_listed(gate.gate)]
+        """Gates and tests: those of each specification (4.1), and the workbook's own gates (4.D)."""
+        listed: dict[str, list[GateOutcome]] = {}
+        own: list[GateOutcome] = []
+        for phase in self.phases:
+            for gate in phase.gates:
+                (listed.setdefault(phase.specification or "", []) if gate.is_listed else own).append(gate)
         return {
-            "gates": _count([gate.verdict for gate in listed]),
-            "tests": _count([test.verdict for gate in listed for test in gate.tests]),
+            "specifications": [
+                {
+                    "name": name,
+                    "gates": _count([gate.verdict for gate in gates]),
+                    "tests": _count([test.verdict for gate in gates for test in gate.tests]),
+                }
+                for name, gates in listed.items()
+            ],
             "own_gates": _count([gate.verdict for gate in own]),
             "seconds": round(sum(phase.seconds for phase in self.phases), 3),
             "database_seconds": round(sum(phase.database_seconds for phase in self.phases), 3),
         }
-
-
-def is_listed(gate: str) -> bool:
-    """4.1 stands in the specification of the phases; 4.D, P.1 or C.1 are the workbook's own."""
-    phase, _, number = gate.partition(".")
-    return phase[0].isdigit() and number.isdigit()
 
 
 def compute(run: str, events: Sequence[Event], phases: Iterable[PhaseDeclaration]) -> Results:
@@ -140,13 +147,15 @@ def _phase(declared: PhaseDeclaration, events: list[Event]) -> PhaseOutcome:
     finished = [event for event in events if event["event"] == "notebook_finished"]
     closed = [event for event in events if event["event"] == "phase_closed"]
     tests = _worst_of_each([event for event in events if event["event"] == "test"])
-    gates = [_gate(gate, tests, reached=bool(started)) for gate in declared.gates]
+    listed = declared.listed
+    gates = [_gate(gate, tests, reached=bool(started), is_listed=gate in listed) for gate in declared.gates]
     cells = _cells(started[-1]["cells"] if started else [], events)
     verdict, reason = _verdict(started, closed, finished, gates, cells)
     return PhaseOutcome(
         declared.phase,
         declared.title,
         declared.notebook,
+        declared.specification,
         verdict,
         reason,
         gates,
@@ -155,6 +164,7 @@ def _phase(declared: PhaseDeclaration, events: list[Event]) -> PhaseOutcome:
         float(closed[-1]["database_seconds"]) if closed else 0.0,
         declared.unblocks,
         list(dict.fromkeys(f"{event['count']:,} {event['what']}" for event in events if event["event"] == "warning")),
+        [_without(event, "at", "event", "phase") for event in events if event["event"] == "finding"],
     )
 
 
@@ -185,7 +195,11 @@ def _worst_of_each(events: list[Event]) -> dict[str, Event]:
     return found
 
 
-def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: bool) -> GateOutcome:
+def _without(event: Event, *keys: str) -> Mapping[str, Any]:
+    return {key: value for key, value in event.items() if key not in keys}
+
+
+def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: bool, is_listed: bool) -> GateOutcome:
     outcomes = []
     for name, test in declared.tests.items():
         event = tests.get(name)
@@ -197,7 +211,7 @@ def _gate(declared: GateDeclaration, tests: Mapping[str, Event], *, reached: boo
             recorded = {field: event[field] for field in RECORDED}
             outcomes.append(TestOutcome(test=name, says=test.says, kind=test.kind, **recorded))
     verdict = worst(outcome.verdict for outcome in outcomes) if reached else NOT_REACHED
-    return GateOutcome(declared.gate, declared.title, verdict, outcomes)
+    return GateOutcome(declared.gate, declared.title, is_listed, verdict, outcomes)
 
 
 def _cells(cells: Sequence[str], events: list[Event]) -> list[CellOutcome]:

@@ -1,0 +1,113 @@
+"""Applications read materialized views through views that show one tenant.
+
+Why    A materialized view cannot have row security: whoever may SELECT from it sees every tenant. So the
+       application's roles lose that right and read a view over each of the four, which compares with the tenant
+       of the connection, as the policies of the tables do: no tenant, no rows. security_barrier keeps a
+       function in a reader's WHERE clause from being shown the rows of others. The age of a tenant's revenue is
+       computed when it is read, from the newest change of its ledger; in the materialized view it is frozen at
+       the refresh.
+
+Locks  ACCESS EXCLUSIVE on nothing that holds rows: the views are new, and rights are rows of the catalog.
+
+Undo   Drops the four views and lets the application's roles read the first two materialized views directly
+       again, every tenant of them, as before. The two younger ones they never could.
+"""
+
+from alembic import op
+
+revision: str = "202511151540"
+down_revision: str | None = "202511151530"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+
+def upgrade() -> None:
+    op.execute("""
+        REVOKE ALL
+            ON mv_realtime_revenue, mv_reconciliation_status, mv_channel_performance, mv_daily_revenue_summary
+            FROM PUBLIC, app_rw, app_ro
+    """)
+    op.execute("""
+        CREATE VIEW channel_performance WITH (security_barrier = true) AS
+        SELECT
+            tenant_id,
+            channel_code,
+            allocation_date,
+            total_conversions,
+            total_revenue_cents,
+            avg_confidence_score,
+            total_allocations
+        FROM mv_channel_performance
+        WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid
+    """)
+    op.execute("""
+        CREATE VIEW daily_revenue_summary WITH (security_barrier = true) AS
+        SELECT
+            tenant_id,
+            revenue_date,
+            state,
+            currency,
+            total_amount_cents,
+            transaction_count
+        FROM mv_daily_revenue_summary
+        WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid
+    """)
+    op.execute("""
+        CREATE VIEW realtime_revenue WITH (security_barrier = true) AS
+        SELECT
+            tenant_id,
+            total_revenue,
+            verified,
+            extract(epoch FROM now() - (
+                SELECT max(entry.updated_at)
+                FROM revenue_ledger AS entry
+                WHERE entry.tenant_id = mv_realtime_revenue.tenant_id
+            ))::integer AS data_freshness_seconds
+        FROM mv_realtime_revenue
+        WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid
+    """)
+    op.execute("""
+        CREATE VIEW reconciliation_status WITH (security_barrier = true) AS
+        SELECT
+            tenant_id,
+            state,
+            last_run_at,
+            reconciliation_run_id
+        FROM mv_reconciliation_status
+        WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid
+    """)
+    op.execute("""
+        REVOKE ALL
+            ON channel_performance, daily_revenue_summary, realtime_revenue, reconciliation_status
+            FROM PUBLIC
+    """)
+    op.execute("""
+        GRANT SELECT
+            ON channel_performance, daily_revenue_summary, realtime_revenue, reconciliation_status
+            TO app_rw, app_ro
+    """)
+    op.execute("""
+        COMMENT ON VIEW channel_performance IS
+            'mv_channel_performance for the tenant of the connection; without one, nothing.'
+    """)
+    op.execute("""
+        COMMENT ON VIEW daily_revenue_summary IS
+            'mv_daily_revenue_summary for the tenant of the connection; without one, nothing.'
+    """)
+    op.execute("""
+        COMMENT ON VIEW realtime_revenue IS
+            'mv_realtime_revenue for the tenant of the connection; without one, nothing. Freshness is that of '
+            'the moment of reading.'
+    """)
+    op.execute("""
+        COMMENT ON VIEW reconciliation_status IS
+            'mv_reconciliation_status for the tenant of the connection; without one, nothing.'
+    """)
+
+
+def downgrade() -> None:
+    op.execute("""DROP VIEW reconciliation_status""")
+    op.execute("""DROP VIEW realtime_revenue""")
+    op.execute("""DROP VIEW daily_revenue_summary""")
+    op.execute("""DROP VIEW channel_performance""")
+    op.execute("""GRANT SELECT ON mv_realtime_revenue, mv_reconciliation_status TO app_rw, app_ro""")

@@ -1,0 +1,245 @@
+"""What all pictures share: one style, texts that fit and are never taken for mathematics, axes and labels.
+
+Places are counted in inches from the figure's upper left corner, so that what is written can be measured
+before the figure is made as high as it must be.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.textpath import TextToPath
+from matplotlib.transforms import Bbox
+
+WIDTH_IN = 9.0
+INK, FAINT, GRID, LIMIT, PAPER = "#24292f", "#57606a", "#d8dee4", "#cf222e", "#ffffff"
+SERIES = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#9a6700", "#bf3989", "#0a7b83", "#57606a")
+MARKERS = "osD^vPX*"
+FONT = "DejaVu Sans"  # comes with matplotlib
+UNKNOWN_LETTER = "▯"
+HINTING = 1.08  # letters are set to whole pixels, which makes a line wider at low resolution
+LINE_SPACING = 1.35
+STEPS = (1, 2, 5)
+MOST_TICKS = 8
+
+
+class Chart(Figure):
+    """A figure with words for those who do not see it. They are its text form, which pages show in its stead."""
+
+    alt = ""
+
+    def __repr__(self) -> str:
+        return self.alt or super().__repr__()
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all pictures; a name such as a_$x_1$ stays as it is."""
+    settings: dict[str, Any] = {
+        "font.family": FONT,
+        "font.size": 9,
+        "text.parse_math": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "axes.axisbelow": True,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with plt.style.context(["default", settings]):
+        yield
+
+
+def new(height_in: float) -> Chart:
+    figure = plt.figure(figsize=(WIDTH_IN, height_in), FigureClass=Chart)
+    if not isinstance(figure, Chart):
+        raise TypeError("matplotlib made another kind of figure")
+    return figure
+
+
+def finished(figure: Chart, alt: str) -> Chart:
+    """Closed, so that only the cell's value displays it, and drawn once, so that ticks are made in our style."""
+    figure.alt = plain(alt)
+    figure.draw_without_rendering()
+    plt.close(figure)
+    return figure
+
+
+# -- text
+
+
+def plain(text: object) -> str:
+    """One line of letters that the font has; others would be drawn as nothing."""
+    return "".join(each if ord(each) in _letters() else UNKNOWN_LETTER for each in " ".join(str(text).split()))
+
+
+def width_in(text: str, *, size: float, weight: str = "normal") -> float:
+    properties = FontProperties(family=FONT, size=size, weight=weight)
+    return float(TextToPath().get_text_width_height_descent(text, properties, ismath=False)[0]) / 72 * HINTING
+
+
+def line_in(size: float) -> float:
+    return size / 72 * LINE_SPACING
+
+
+def wrapped(text: object, *, within_in: float, size: float, weight: str = "normal") -> list[str]:
+    """Lines that fit, broken after a space or an underscore where there is one, else anywhere."""
+    lines, rest = [], plain(text)
+    while rest:
+        fitting = next(
+            (end for end in range(len(rest), 1, -1) if width_in(rest[:end], size=size, weight=weight) <= within_in), 1
+        )
+        if fitting < len(rest):
+            break_at = max(rest.rfind(mark, 0, fitting) for mark in " _.,/-") + 1
+            fitting = break_at if break_at > fitting / 3 else fitting
+        lines.append(rest[:fitting].rstrip())
+        rest = rest[fitting:].lstrip()
+    return lines or [""]
+
+
+def number(value: float) -> str:
+    """Three significant digits, and all of those before the point."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    digits = max(2 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:.{min(digits, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def put(figure: Figure, x_in: float, y_in: float, lines: Sequence[str], *, size: float = 9, **options: Any) -> float:
+    """Lines of text from an upper corner downwards; the height that they take."""
+    width, height = figure.get_size_inches()
+    for place, line in enumerate(lines):
+        y = 1 - (y_in + (place + 0.5) * line_in(size)) / height
+        figure.text(x_in / width, y, line, fontsize=size, va="center_baseline", **options)
+    return len(lines) * line_in(size)
+
+
+def empty(title: str, says: str) -> Chart:
+    """A chart of nothing, which says so."""
+    lines = heading(title)
+    with style():
+        figure = new(0.5 + len(lines) * line_in(12) + line_in(9))
+        put(figure, 0.2, put_heading(figure, lines) + 0.05, [says], color=FAINT)
+        return finished(figure, f"{title}: {says}")
+
+
+def heading(title: str) -> list[str]:
+    return wrapped(title, within_in=WIDTH_IN - 0.4, size=12, weight="bold")
+
+
+def put_heading(figure: Figure, lines: Sequence[str]) -> float:
+    return put(figure, 0.2, 0.12, lines, size=12, fontweight="bold") + 0.12
+
+
+# -- axes
+
+
+def axes(figure: Figure, *, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:
+    width, height = figure.get_size_inches()
+    place = (left_in / width, 1 - (top_in + height_in) / height, width_in / width, height_in / height)
+    axis = figure.add_axes(place)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color=GRID, linewidth=0.6)
+    return axis
+
+
+def figure_of(axis: Axes) -> Chart:
+    figure = axis.get_figure(root=True)
+    if not isinstance(figure, Chart):
+        raise TypeError("the axes belong to no chart")
+    return figure
+
+
+def top_of(axis: Axes) -> float:
+    """The upper edge in inches from the figure's."""
+    return float((1 - axis.get_position().y1) * figure_of(axis).get_size_inches()[1])
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, … around all values, or powers of ten where these are too many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in STEPS]
+    inner = [tick for tick, after in zip(ticks, ticks[1:], strict=False) if after > low]
+    kept = [tick for place, tick in enumerate(inner) if place == 0 or inner[place - 1] < high]
+    if len(kept) <= MOST_TICKS:
+        return kept
+    stride = math.ceil((last - first + 1) / MOST_TICKS)
+    return [10.0**power for power in range(first, last + stride, stride)]
+
+
+def logarithmic(axis: Axes, *, x: Sequence[float] = (), y: Sequence[float] = ()) -> None:
+    """A log scale with plain numbers around all values."""
+    for values, one, place in ((x, axis.xaxis, axis.set_xlim), (y, axis.yaxis, axis.set_ylim)):
+        if values:
+            ticks = log_ticks(min(values), max(values))
+            (axis.set_xscale if one is axis.xaxis else axis.set_yscale)("log")
+            one.set_ticks(ticks, [number(tick) for tick in ticks])
+            one.set_ticks([], minor=True)
+            place(ticks[0] / 1.12, ticks[-1] * 1.12)
+
+
+# -- labels beside points
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is written beside a point, in data coordinates."""
+
+    x: float
+    y: float
+    text: str
+    colour: str = INK
+
+
+def put_labels(axis: Axes, labels: Sequence[Label], *, taken: Sequence[Bbox] = (), size: float = 8) -> None:
+    """Each label as near to its point as it can be without lying on another one or leaving the axes.
+
+    taken  places that are taken already, in inches from the figure's lower left corner
+    """
+    scale = 1 / figure_of(axis).dpi
+    room = _scaled(axis.get_window_extent(), scale)
+    used = list(taken)
+    for label in labels:
+        x, y = axis.transData.transform((label.x, label.y)) * scale
+        width, height = width_in(label.text, size=size) + 0.04, line_in(size)
+        boxes = [_around(x + dx, y + dy, width, height) for dx, dy in _offsets(width, height)]
+        free = [box for box in boxes if _is_inside(box, room) and not any(box.overlaps(each) for each in used)]
+        box = free[0] if free else boxes[0]
+        used.append(box)
+        offset = ((box.x0 + box.x1) / 2 - x) * 72, ((box.y0 + box.y1) / 2 - y) * 72
+        axis.annotate(
+            label.text, (label.x, label.y), offset, textcoords="offset points", ha="center", va="center_baseline",
+            fontsize=size, color=label.colour, zorder=5,
+        )  # fmt: skip
+
+
+def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Ever farther away: above, below, right, left, and the corners."""
+    for ring in range(12):
+        dy, dx = 0.13 + ring * height * 0.6, width / 2 + 0.09 + ring * 0.1
+        yield from ((0, dy), (0, -dy), (dx, 0), (-dx, 0), (dx, dy), (-dx, dy), (dx, -dy), (-dx, -dy))
+
+
+def _around(x: float, y: float, width: float, height: float) -> Bbox:
+    return Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _scaled(box: Bbox, scale: float) -> Bbox:
+    return Bbox.from_extents(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
+
+
+def _is_inside(box: Bbox, room: Bbox) -> bool:
+    return box.x0 >= room.x0 and box.x1 <= room.x1 and box.y0 >= room.y0 and box.y1 <= room.y1
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(findfont(FONT)).get_charmap())
