@@ -11,7 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gatebook import catalog, charts, checks, compare, contract, isolation, preflight, probes, readiness, views
+    from gatebook import (
+        catalog,
+        charts,
+        checks,
+        compare,
+        contract,
+        isolation,
+        preflight,
+        probes,
+        readiness,
+        refreshing,
+        views,
+    )
     from gatebook.phase import Phase
 
 __all__ = [
@@ -25,6 +37,7 @@ __all__ = [
     "preflight",
     "probes",
     "readiness",
+    "refreshing",
     "views",
 ]
 

@@ -32,9 +32,11 @@ class ColumnDeclaration(Declared):
     backfill: str | None = None
     backfill_check: str | None = None
     changed: ColumnChange | None = None
+    identity: Literal["always", "by default"] | None = None
 
     def attributes(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("type", "nullable", "default", "comment")}
+        identity = {"identity": self.identity[0].replace("b", "d")} if self.identity else {}
+        return {name: getattr(self, name) for name in ("type", "nullable", "default", "comment")} | identity
 
 
 class ObjectDeclaration(Declared):

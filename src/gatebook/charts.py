@@ -58,7 +58,7 @@ def plan(plan: Plan, *, title: str) -> Chart:
 def latency_distributions(
     latencies: Sequence[Latencies],
     *,
-    limits: Mapping[float, float] = LEVELS,
+    limits: Mapping[int, float] = LEVELS,
     title: str = "How long a client waits",
 ) -> Chart:
     """Every execution as a point on a log scale of milliseconds, a row each for warm and cold, with percentiles.

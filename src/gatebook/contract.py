@@ -7,7 +7,7 @@ with float, and judged by its JSON Schema before anybody gets it.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -298,9 +298,10 @@ def judge(what: str, responses: list[Response]) -> Verdict:
     return Pass(what, have)
 
 
-def days_before(today: date, days: int) -> dict[str, date]:
-    """The range of a request for the last days: today and as many days before it."""
-    return {"start": date.fromordinal(today.toordinal() - days), "end": today}
+def last_days(days: int) -> dict[str, date]:
+    """The range of a request: today in UTC, and as many days before it."""
+    today = datetime.now(UTC).date()
+    return {"start": today - timedelta(days=days), "end": today}
 
 
 def _problems(document: Any, endpoint: Endpoint) -> Iterator[str]:

@@ -19,6 +19,7 @@ from gatebook import (
     probes,
     refresh,
     row_security,
+    timings,
 )
 from gatebook.catalog import Query, execute
 from gatebook.compare import Comparison
@@ -27,8 +28,11 @@ from gatebook.declarations import GateDeclaration, TestDeclaration, near_miss
 from gatebook.display import TestResult, show
 from gatebook.errors import ConfigurationError, PhaseRefused
 from gatebook.history import History
+from gatebook.plans import Plan
 from gatebook.probes import Write
+from gatebook.refreshing import Trial
 from gatebook.subject import Examination, examine
+from gatebook.timings import Latencies
 from gatebook.verdicts import Check, Pass, Unknown, Verdict
 
 if TYPE_CHECKING:
@@ -175,6 +179,14 @@ class Gate:
 
         return self._judged(test, judge, kinds=("data",))
 
+    def tries(self, test: str, trial: Trial) -> TestResult:
+        """A trial in sessions of its own, for what must be committed to be proven."""
+
+        def judge(_connection: sa.Connection) -> Verdict:
+            return trial(self.phase.database, self.phase.limits)
+
+        return self._judged(test, judge, kinds=("accepted",))
+
     def responds(self, test: str, endpoint: str, *requests: Mapping[str, Any], role: str) -> TestResult:
         """The response to each request, built as the role, keeps its schema and holds something."""
 
@@ -195,6 +207,22 @@ class Gate:
             return examine(self.phase.subject(connection), examination, all_rows=all_rows)
 
         return self._judged(test, judge, kinds=("catalog", "data", "accepted"), writes=True)
+
+    def takes_path(self, test: str, plan: Plan, **wanted: Any) -> TestResult:
+        """The query of a plan goes the wanted way: index, index_only, no_sequential_scan_of, max_cost, max_ms."""
+
+        def judge(_connection: sa.Connection) -> Verdict:
+            return explain.access_path(self._says(test).says, plan, **wanted)
+
+        return self._judged(test, judge, kinds=("data",))
+
+    def meets_levels(self, test: str, *latencies: Latencies, levels: Mapping[int, float]) -> TestResult:
+        """Every percentile of every query stays below its limit: percentile -> milliseconds at the client."""
+
+        def judge(_connection: sa.Connection) -> Verdict:
+            return timings.meets_levels(self._says(test).says, latencies, levels=levels)
+
+        return self._judged(test, judge, kinds=("data",))
 
     def serves(self, test: str, queries: Mapping[str, str], *, limit_ms: float) -> TestResult:
         """Each index can serve its query within the limit: index -> SELECT, run once under EXPLAIN ANALYZE."""

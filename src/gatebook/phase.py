@@ -8,25 +8,23 @@ phase.close()
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from gatebook import baseline, catalog, compliance, findings, history, migrations, parameters, runs
+from gatebook import baseline, catalog, history, migrations, parameters, runs
 from gatebook.activity import Activity
 from gatebook.applying import Migration
+from gatebook.asking import Asking
 from gatebook.baseline import Store
 from gatebook.canonical import Canonical, load_canonical
-from gatebook.contract import Contract, load_contract
 from gatebook.database import clock, open_database
 from gatebook.declarations import GateDeclaration, load, load_gates
 from gatebook.display import (
     SHOWN_ROWS,
-    Finding,
     GateResult,
     Header,
     Note,
@@ -46,7 +44,7 @@ MODES = ("apply",)
 WRITERS = ("none", "expected")
 
 
-class Phase:
+class Phase(Asking):
     """One phase of the audit in one database.
 
     phase_id             as in params/gates.yaml
@@ -174,33 +172,6 @@ class Phase:
         )
         show(GateResult(gate_id, declared.title, verdict, green, len(declared.tests)))
 
-    def warn(self, what: str, sql: str) -> None:
-        """Count what is no failure but must not be forgotten; the warning goes into the record and the report.
-
-        sql  returns one count; nothing is said of 0
-        """
-        try:
-            with self.reading() as connection:
-                count = catalog.execute(connection, sql).scalar_one()
-        except sa.exc.DBAPIError as error:  # the tests say what is missing; close() must still be reached
-            show(Note(f"⚠ {what}: not counted. {str(error.orig).splitlines()[0]}"))
-            return
-        if count:
-            self._record("warning", count=count, what=what)
-            show(Note(f"⚠ {count:,} {what}"))
-
-    def finding(self, title: str, naive: str, corrected: str, *, settings: Mapping[str, str] | None = None) -> Finding:
-        """What an obvious query gives here, beside the corrected one: it goes into the record, and judges nothing.
-
-        settings  of the transaction in which both are run, for example a role or a time zone; nothing is kept
-        """
-        with self.writing() as connection:
-            seen = [findings.outcome(connection, text, settings or {}) for text in (naive, corrected)]
-            found = Finding(title, *seen)
-        self._record("finding", title=title, naive=found.naive.record(), corrected=found.corrected.record())
-        show(found)
-        return found
-
     def close(self) -> None:
         """The verdict table. A declared test that was not evaluated is red.
 
@@ -230,49 +201,12 @@ class Phase:
                 next_step="read the red tests above; the next phase may not start before they are green",
             )
 
-    def divergences(self, *, before: str | None = None, until: str | None = None) -> Table:
-        """Where the live catalog departs from the canonical schema; before="4": as it was before that phase.
-
-        until  the last phase whose objects are expected; None: the whole specification
-        Shape  severity, table, kind, object, have, want
-        """
-        title = f"Divergences before phase {before}" if before else "Divergences now"
-        found = compliance.divergences(self.canonical, self._snapshot(before), until=until)
-        return Table(title, tuple(found), note=f"{len(found)} divergences")
-
     # -- what gates and helpers need
 
     @property
     def revision(self) -> str | None:
         with self.database.connect() as connection:
             return migrations.current(connection)
-
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A read-only transaction, with this phase's limit on statements."""
-        with self.database.connect(postgresql_readonly=True) as connection:
-            self.limit(connection)
-            yield connection
-
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that could write, with the same limits, and is always rolled back."""
-        with self.database.connect() as connection:
-            self.limit(connection)
-            yield connection
-
-    def limit(self, connection: sa.Connection) -> None:
-        migrations.keep_limits(connection, **self.limits)
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """Milliseconds to wait for a lock, and that one statement may take."""
-        return {"lock_timeout_ms": self.lock_timeout_ms, "statement_timeout_ms": self.statement_timeout_ms}
-
-    @cached_property
-    def contract(self) -> Contract:
-        """What applications may rely on: params/api_contract.yaml."""
-        return load_contract(self.project)
 
     def subject(self, connection: sa.Connection) -> Subject:
         return Subject(
@@ -315,19 +249,6 @@ class Phase:
             left=history.left_before(self.store, self.gates, self.declared.phase),
             writers_expected=self.writers_expected,
         )
-
-    def _snapshot(self, before: str | None) -> catalog.Snapshot:
-        if before is None:
-            with self.reading() as connection:
-                return catalog.snapshot(connection)
-        state = self.store.state(before, "before")
-        if state is None:
-            raise PhaseRefused(
-                f"nobody looked at this database before phase {before}",
-                where=str(self.database),
-                next_step=f"apply the phases with this workbook, from phase {before} on",
-            )
-        return state.catalog
 
     def _open(self, mode: str) -> None:
         revision = self.revision

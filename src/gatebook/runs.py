@@ -7,6 +7,7 @@ outputs/latest                              a link to the newest finished one
 """
 
 import contextlib
+import json
 import os
 import secrets
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gatebook.errors import ConfigurationError, JournalFailed
 from gatebook.journal import Journal
@@ -47,6 +49,10 @@ class RunFolder:
     def data(self) -> Path:
         return self.path / "data"
 
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
     def finish(self) -> Path:
         """Give the folder its final name and let outputs/latest point to it."""
         final = self.path.with_name(self.run_id)
@@ -62,7 +68,7 @@ def create(project: Project) -> RunFolder:
 
     Errors  ConfigurationError when the outputs folder cannot be written
     """
-    return _make(project, INCOMPLETE, ("notebooks", "html", "data"))
+    return _make(project, INCOMPLETE, ("notebooks", "html", "data", "plans"))
 
 
 def probe_outputs(project: Project) -> None:
@@ -102,7 +108,7 @@ def open_run(project: Project, run_id: str) -> RunFolder:
     Errors  ConfigurationError when there is no such unfinished run
     """
     if not run_id:
-        return _make(project, SESSION, ("data",))
+        return _make(project, SESSION, ("data", "plans"))
     folder = project.outputs / f"{run_id}{INCOMPLETE}"
     if not folder.is_dir():
         raise ConfigurationError(
@@ -117,6 +123,22 @@ def latest(project: Project) -> Path | None:
     """The newest finished run, or None."""
     link = project.outputs / LATEST
     return link.resolve() if link.exists() else None
+
+
+def kept(project: Project, name: str, *, database: str) -> tuple[str, Any] | None:
+    """What the newest finished run kept under a name, with its id; None where it was of another database.
+
+    name      path of a JSON file within the run's folder
+    database  Server.key
+    """
+    folder = latest(project)
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if folder else {}
+        if folder is None or results["facts"]["server_key"] != database:
+            return None
+        return folder.name, json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def write_whole(path: Path, text: str) -> None:

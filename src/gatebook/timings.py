@@ -25,7 +25,7 @@ OpenSession = Callable[[], psycopg.Connection[Any]]
 EXECUTIONS = 200
 COLD_EXECUTIONS = 20
 WARMING = 10  # psycopg prepares at the sixth execution, and PostgreSQL settles on a plan after five more
-LEVELS: Mapping[float, float] = MappingProxyType({50: 50.0, 95: 500.0, 99: 1000.0})
+LEVELS: Mapping[int, float] = MappingProxyType({50: 50.0, 95: 500.0, 99: 1000.0})
 FLOOR = "SELECT 1"
 REFUSED = {
     "25006": "a statement that writes is not timed",
@@ -112,7 +112,7 @@ def measure_all(
     return tuple(each.finished() for each in samples.values())
 
 
-def meets_levels(what: str, latencies: Sequence[Latencies], *, levels: Mapping[float, float] = LEVELS) -> Verdict:
+def meets_levels(what: str, latencies: Sequence[Latencies], *, levels: Mapping[int, float] = LEVELS) -> Verdict:
     """Every percentile of every query stays below its limit, warm and cold.
 
     levels   percentile -> milliseconds
@@ -195,7 +195,7 @@ def _refusal(query: Query, problem: str) -> StatementRefused:
 # -- judging
 
 
-def _rows(each: Latencies, levels: Mapping[float, float]) -> list[dict[str, Any]]:
+def _rows(each: Latencies, levels: Mapping[int, float]) -> list[dict[str, Any]]:
     return [
         {"query": each.name, "state": state, "executions": len(ms), "rows": each.rows}
         | {f"p{level:g}_ms": round(value, 3) for level, value in percentiles(ms, levels=levels).items()}
@@ -203,12 +203,13 @@ def _rows(each: Latencies, levels: Mapping[float, float]) -> list[dict[str, Any]
     ]
 
 
-def _too_slow(each: Latencies, levels: Mapping[float, float]) -> list[str]:
+def _too_slow(each: Latencies, levels: Mapping[int, float]) -> list[str]:
+    found = {state: percentiles(ms, levels=levels) for state, ms in each.states.items()}
     return [
-        f"{each.name}, {state}: p{level:g} is {value:,.4g} ms, not below {levels[level]:,g} ms"
-        for state, ms in each.states.items()
-        for level, value in percentiles(ms, levels=levels).items()
-        if value >= levels[level]
+        f"{each.name}, {state}: p{level:g} is {values[level]:,.4g} ms, not below {limit:,g} ms"
+        for state, values in found.items()
+        for level, limit in levels.items()
+        if values[level] >= limit
     ]
 
 

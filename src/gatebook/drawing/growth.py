@@ -1,6 +1,5 @@
 """The picture of a measure as tables grow: a line a series, every point labelled, both scales logarithmic."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from gatebook.drawing import sheet
-from gatebook.drawing.sheet import LIMIT, MARKERS, PAPER, SERIES, WIDTH_IN, Chart, Label, number, plain
+from gatebook.drawing.labels import Label, put_labels
+from gatebook.drawing.sheet import LIMIT, MARKERS, PAPER, SERIES, WIDTH_IN, Chart, number, plain
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -17,36 +17,28 @@ BARE = ", bare aggregation"  # a series of this ending is what another one is co
 LINES_IN = 3.6
 
 
-def draw(
-    series: Series, *, measure: str, unit: str, limit: float | None, title: str
-) -> Chart:
+def draw(series: Series, *, measure: str, unit: str, limit: float | None, title: str) -> Chart:
     points = [point for each in series.values() for point in each]
     if not points:
         return sheet.empty(title, "nothing was measured")
     heading = sheet.heading(title)
     top = 0.35 + len(heading) * sheet.line_in(12)
-    columns, names = _key_lines(list(series))
-    key_in = math.ceil(len(names) / columns) * max(len(lines) for lines in names) * sheet.line_in(8.5) + 0.15
+    key = [(_handle(name, place), _key_lines(name)) for place, name in enumerate(series)]
     with sheet.style():
-        figure = sheet.new(top + LINES_IN + 0.55 + key_in)
+        figure = sheet.new(top + LINES_IN + 0.7 + sheet.key_in([lines for _, lines in key], columns=2))
         sheet.put_heading(figure, heading)
         axis = sheet.axes(figure, left_in=1.1, top_in=top, width_in=WIDTH_IN - 1.55, height_in=LINES_IN)
         least = min((y for _, y in points if y > 0), default=1.0)  # a log scale has no 0
-        sheet.logarithmic(axis, x=[x for x, _ in points], y=[max(y, least) for _, y in points] + [limit or least])
+        sheet.logarithmic(
+            axis, x=[x for x, _ in points], y=[max(y, least) for _, y in points] + [limit or least], margin=1.35
+        )
         axis.set_xlabel("source rows, log scale")
         axis.set_ylabel("\n".join(sheet.wrapped(f"{measure} ({unit}), log scale", within_in=LINES_IN - 0.2, size=9)))
         labels = _lines(axis, series, least)
         taken = [_limit_across(axis, limit, unit)] if limit is not None else []
-        sheet.put_labels(axis, labels, taken=taken)
-        handles = [_handle(name, lines, place) for place, (name, lines) in enumerate(zip(series, names, strict=True))]
-        figure.legend(handles=handles, loc="lower left", ncols=columns, frameon=False, fontsize=8.5)
+        put_labels(axis, labels, taken=taken)
+        sheet.put_key(figure, top + LINES_IN + 0.6, key, columns=2)
         return sheet.finished(figure, _growth_words(title, series, unit, limit))
-
-
-def _key_lines(names: Sequence[str]) -> tuple[int, list[list[str]]]:
-    """How many columns the key has, and each name in lines that fit into one."""
-    columns = 2 if len(names) > 1 and all(sheet.width_in(plain(name), size=8.5) < 3.5 for name in names) else 1
-    return columns, [sheet.wrapped(name, within_in=3.6 if columns == 2 else 7.8, size=8.5) for name in names]
 
 
 def _look(name: str, place: int) -> dict[str, Any]:
@@ -62,8 +54,12 @@ def _look(name: str, place: int) -> dict[str, Any]:
     }
 
 
-def _handle(name: str, lines: Sequence[str], place: int) -> Line2D:
-    return Line2D([], [], label="\n".join(lines), **_look(name, place))
+def _handle(name: str, place: int) -> Line2D:
+    return Line2D([], [], **_look(name, place))
+
+
+def _key_lines(name: str) -> list[str]:
+    return sheet.wrapped(name, within_in=(WIDTH_IN - 0.4) / 2 - 0.6, size=sheet.KEY_SIZE)
 
 
 def _lines(axis: Axes, series: Series, least: float) -> list[Label]:
@@ -92,7 +88,8 @@ def _limit_across(axis: Axes, limit: float, unit: str) -> Bbox:
 
 def _growth_words(title: str, series: Series, unit: str, limit: float | None) -> str:
     texts = [
-        f"{name}: " + ", ".join(f"{number(y)} {unit} at {x:,g} rows" for x, y in each) for name, each in series.items()
+        f"{name}: " + ", ".join(f"{number(y)} {unit} at {x:,.0f} rows" for x, y in each)
+        for name, each in series.items()
     ]
     limited = f" The limit is {limit:,g} {unit}." if limit is not None else ""
     return f"{title}. {'; '.join(texts)}.{limited}"

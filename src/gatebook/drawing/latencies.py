@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -16,7 +15,7 @@ STATE_IN, QUERY_GAP_IN, NUMBER_IN = 0.36, 0.16, 0.62
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def draw(latencies: Sequence[Latencies], *, limits: Mapping[float, float], title: str) -> Chart:
+def draw(latencies: Sequence[Latencies], *, limits: Mapping[int, float], title: str) -> Chart:
     if not latencies:
         return sheet.empty(title, "nothing was measured")
     limits = dict(sorted(limits.items()))
@@ -50,7 +49,7 @@ def _block_in(each: Latencies, lines: Sequence[str]) -> float:
     return max(len(each.states) * STATE_IN, len(lines) * sheet.line_in(9)) + QUERY_GAP_IN
 
 
-def _states(axis: Axes, each: Latencies, limits: Mapping[float, float], top_in: float, left_in: float) -> None:
+def _states(axis: Axes, each: Latencies, limits: Mapping[int, float], top_in: float, left_in: float) -> None:
     """Points and percentiles of one query, and the percentiles as numbers to the right."""
     figure = sheet.figure_of(axis)
     origin = sheet.top_of(axis)
@@ -61,14 +60,15 @@ def _states(axis: Axes, each: Latencies, limits: Mapping[float, float], top_in: 
         at = {"y_in": origin + middle - sheet.line_in(8.5) / 2, "size": 8.5}
         sheet.put(figure, left_in - 0.12, lines=[state], color=STATES[state], ha="right", **at)
         found = percentiles(samples, levels=limits)
-        for column, (level, value) in enumerate(found.items()):
+        for column, (level, limit) in enumerate(limits.items()):
+            value = found[level]
             axis.plot([value], [middle], MARKERS[column % 8], color=STATES[state], markeredgecolor=PAPER, markersize=7)
             right = WIDTH_IN - 0.2 - (len(found) - 1 - column) * NUMBER_IN
-            colour = LIMIT if value >= limits[level] else INK
+            colour = LIMIT if value >= limit else INK
             sheet.put(figure, right, lines=[number(value)], color=colour, ha="right", **at)
 
 
-def _limit_lines(axis: Axes, limits: Mapping[float, float], top_in: float) -> None:
+def _limit_lines(axis: Axes, limits: Mapping[int, float], top_in: float) -> None:
     """Labels stand above the axes, that of the lowest limit on top, so that no line crosses one."""
     figure = sheet.figure_of(axis)
     for place, (level, limit) in enumerate(sorted(limits.items(), key=lambda item: item[1])):
@@ -83,7 +83,7 @@ def _limit_lines(axis: Axes, limits: Mapping[float, float], top_in: float) -> No
         sheet.put(figure, right, top_in - sheet.line_in(8), [f"p{level:g} ms"], size=8, color=FAINT, ha="right")
 
 
-def _latency_key(figure: Chart, limits: Mapping[float, float]) -> None:
+def _latency_key(figure: Chart, limits: Mapping[int, float]) -> None:
     handles = [Line2D([], [], marker=".", linestyle="", color=each, label=state) for state, each in STATES.items()]
     handles += [
         Line2D([], [], marker=MARKERS[place % 8], linestyle="", color=FAINT, label=f"p{level:g}")
@@ -92,7 +92,7 @@ def _latency_key(figure: Chart, limits: Mapping[float, float]) -> None:
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5)
 
 
-def _latency_words(title: str, latencies: Sequence[Latencies], limits: Mapping[float, float]) -> str:
+def _latency_words(title: str, latencies: Sequence[Latencies], limits: Mapping[int, float]) -> str:
     texts = [
         f"{each.name} {state}: "
         + ", ".join(f"p{level:g} {number(ms)} ms" for level, ms in percentiles(samples, levels=limits).items())

@@ -4,10 +4,10 @@ Places are counted in inches from the figure's upper left corner, so that what i
 before the figure is made as high as it must be.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
-from matplotlib.transforms import Bbox
 
 WIDTH_IN = 9.0
 INK, FAINT, GRID, LIMIT, PAPER = "#24292f", "#57606a", "#d8dee4", "#cf222e", "#ffffff"
@@ -26,6 +26,7 @@ FONT = "DejaVu Sans"  # comes with matplotlib
 UNKNOWN_LETTER = "▯"
 HINTING = 1.08  # letters are set to whole pixels, which makes a line wider at low resolution
 LINE_SPACING = 1.35
+KEY_SIZE = 8.5
 STEPS = (1, 2, 5)
 MOST_TICKS = 8
 
@@ -167,7 +168,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     """1, 2, 5, 10, … around all values, or powers of ten where these are too many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in STEPS]
-    inner = [tick for tick, after in zip(ticks, ticks[1:], strict=False) if after > low]
+    inner = [tick for tick, after in itertools.pairwise(ticks) if after > low]
     kept = [tick for place, tick in enumerate(inner) if place == 0 or inner[place - 1] < high]
     if len(kept) <= MOST_TICKS:
         return kept
@@ -175,69 +176,34 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [10.0**power for power in range(first, last + stride, stride)]
 
 
-def logarithmic(axis: Axes, *, x: Sequence[float] = (), y: Sequence[float] = ()) -> None:
-    """A log scale with plain numbers around all values."""
+def logarithmic(axis: Axes, *, x: Sequence[float] = (), y: Sequence[float] = (), margin: float = 1.12) -> None:
+    """A log scale with plain numbers around all values, and as many times more room at its ends."""
     for values, one, place in ((x, axis.xaxis, axis.set_xlim), (y, axis.yaxis, axis.set_ylim)):
         if values:
             ticks = log_ticks(min(values), max(values))
             (axis.set_xscale if one is axis.xaxis else axis.set_yscale)("log")
             one.set_ticks(ticks, [number(tick) for tick in ticks])
             one.set_ticks([], minor=True)
-            place(ticks[0] / 1.12, ticks[-1] * 1.12)
+            place(ticks[0] / margin, ticks[-1] * margin)
 
 
-# -- labels beside points
+def key_in(names: Sequence[Sequence[str]], *, columns: int) -> float:
+    """The height of a key whose entries have these lines."""
+    return math.ceil(len(names) / columns) * (max(len(lines) for lines in names) * line_in(KEY_SIZE) + 0.04)
 
 
-@dataclass(frozen=True)
-class Label:
-    """What is written beside a point, in data coordinates."""
-
-    x: float
-    y: float
-    text: str
-    colour: str = INK
-
-
-def put_labels(axis: Axes, labels: Sequence[Label], *, taken: Sequence[Bbox] = (), size: float = 8) -> None:
-    """Each label as near to its point as it can be without lying on another one or leaving the axes.
-
-    taken  places that are taken already, in inches from the figure's lower left corner
-    """
-    scale = 1 / figure_of(axis).dpi
-    room = _scaled(axis.get_window_extent(), scale)
-    used = list(taken)
-    for label in labels:
-        x, y = axis.transData.transform((label.x, label.y)) * scale
-        width, height = width_in(label.text, size=size) + 0.04, line_in(size)
-        boxes = [_around(x + dx, y + dy, width, height) for dx, dy in _offsets(width, height)]
-        free = [box for box in boxes if _is_inside(box, room) and not any(box.overlaps(each) for each in used)]
-        box = free[0] if free else boxes[0]
-        used.append(box)
-        offset = ((box.x0 + box.x1) / 2 - x) * 72, ((box.y0 + box.y1) / 2 - y) * 72
-        axis.annotate(
-            label.text, (label.x, label.y), offset, textcoords="offset points", ha="center", va="center_baseline",
-            fontsize=size, color=label.colour, zorder=5,
-        )  # fmt: skip
-
-
-def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Ever farther away: above, below, right, left, and the corners."""
-    for ring in range(12):
-        dy, dx = 0.13 + ring * height * 0.6, width / 2 + 0.09 + ring * 0.1
-        yield from ((0, dy), (0, -dy), (dx, 0), (-dx, 0), (dx, dy), (-dx, dy), (dx, -dy), (-dx, -dy))
-
-
-def _around(x: float, y: float, width: float, height: float) -> Bbox:
-    return Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-
-
-def _scaled(box: Bbox, scale: float) -> Bbox:
-    return Bbox.from_extents(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
-
-
-def _is_inside(box: Bbox, room: Bbox) -> bool:
-    return box.x0 >= room.x0 and box.x1 <= room.x1 and box.y0 >= room.y0 and box.y1 <= room.y1
+def put_key(figure: Figure, y_in: float, entries: Sequence[tuple[Line2D, Sequence[str]]], *, columns: int) -> None:
+    """A line with its mark and what it stands for, in rows from an upper edge downwards."""
+    width, height = figure.get_size_inches()
+    row_in = key_in([lines for _, lines in entries], columns=len(entries))
+    for place, (handle, lines) in enumerate(entries):
+        row, column = divmod(place, columns)
+        x, y = 0.2 + column * (WIDTH_IN - 0.4) / columns, y_in + row * row_in
+        middle = 1 - (y + line_in(KEY_SIZE) / 2) / height
+        handle.set_data([x / width, (x + 0.15) / width, (x + 0.3) / width], [middle] * 3)
+        handle.set_markevery([1])
+        figure.add_artist(handle)
+        put(figure, x + 0.4, y, lines, size=KEY_SIZE)
 
 
 @cache
