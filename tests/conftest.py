@@ -25,7 +25,7 @@ from gatebook.errors import PhaseRed
 from gatebook.project import HOME_VARIABLE, OUTPUTS_VARIABLE, PROJECT_VARIABLE, Project
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="2025-11-15")
+SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="today")
 
 # Explained skips. Anything else that is skipped fails the run in CI.
 NEEDS_MOUNT = "a disk that fills up is mounted, which not every machine lets a test do; limits on files are tested too"

@@ -9,6 +9,7 @@ Debian's server is taken where it has the wanted version, else what .ci/postgres
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -99,14 +100,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*, version: int) -> Iterator[Server]:
+def serving(*, version: int, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A new server of this major version with the role and the empty database of an audit.
 
+    settings  more settings of the server
     The test is skipped where no such server can be had, which CI forbids.
     """
     binaries = _binaries(version)
     with _data_folder() as data:
-        _initialise(binaries, data)
+        _initialise(binaries, data, SETTINGS | dict(settings or {}))
         port = _start(binaries, data)
         try:
             server = Server(version, port, data.parent / "server.crt")
@@ -118,8 +120,7 @@ def serving(*, version: int) -> Iterator[Server]:
 
 def _binaries(version: int) -> Path:
     for folder in _installed():
-        done = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
-        if done.stdout.split()[2].split(".")[0] == str(version):
+        if _version(folder) == version:
             return folder
     fetched = subprocess.run(
         [sys.executable, ROOT / ".ci" / "postgres-version", str(version)], capture_output=True, text=True, check=False
@@ -127,6 +128,11 @@ def _binaries(version: int) -> Path:
     if fetched.returncode != 0:
         pytest.skip(f"there is no PostgreSQL {version}: {fetched.stderr.strip()}")
     return Path(fetched.stdout.strip())
+
+
+def _version(binaries: Path) -> int:
+    done = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return int(re.split(r"\D", done.stdout.split()[2])[0])
 
 
 def _installed() -> list[Path]:
@@ -160,7 +166,23 @@ def _data_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _initialise(binaries: Path, data: Path) -> None:
+def installed_version() -> int:
+    """The major version of the server that is installed here, Debian's or another.
+
+    The test is skipped where there is none, which CI forbids.
+    """
+    for folder in _installed():
+        return _version(folder)
+    pytest.skip("there is no PostgreSQL installed")
+
+
+def has_extension(version: int, name: str) -> bool:
+    """Whether the server of this version can make the extension."""
+    done = subprocess.run([_binaries(version) / "pg_config", "--sharedir"], capture_output=True, text=True, check=False)
+    return (Path(done.stdout.strip()) / "extension" / f"{name}.control").exists()
+
+
+def _initialise(binaries: Path, data: Path, settings: Mapping[str, str]) -> None:
     secret = data.parent / "password"
     secret.write_text(PASSWORDS[SUPERUSER])
     _give(secret)
@@ -168,9 +190,9 @@ def _initialise(binaries: Path, data: Path) -> None:
     _execute(binaries / "initdb", *options, "--username", SUPERUSER, "--pgdata", data)
     secret.unlink()
     _make_certificate(data)
-    settings = [f"{name} = '{value}'\n" for name, value in SETTINGS.items()]
+    lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
     with (data / "postgresql.conf").open("a") as file:
-        file.writelines(settings)
+        file.writelines(lines)
     (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
 
 

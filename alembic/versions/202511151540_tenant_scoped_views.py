@@ -103,6 +103,90 @@ def upgrade() -> None:
         COMMENT ON VIEW reconciliation_status IS
             'mv_reconciliation_status for the tenant of the connection; without one, nothing.'
     """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.tenant_id IS
+            'INVARIANT: auth_critical. Tenant of the connection.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.channel_code IS
+            'INVARIANT: analytics_important. Channel of the taxonomy that the revenue is attributed to.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.allocation_date IS
+            'INVARIANT: analytics_important. UTC day on which the allocations were made.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.total_conversions IS
+            'INVARIANT: analytics_important. Distinct events of the day; does not add up over days.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.total_revenue_cents IS
+            'INVARIANT: financial_critical. Sum of allocated_revenue_cents.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.avg_confidence_score IS
+            'INVARIANT: analytics_important. Average of confidence_score; weigh it by total_allocations.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN channel_performance.total_allocations IS
+            'INVARIANT: analytics_important. Number of allocations.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.tenant_id IS
+            'INVARIANT: auth_critical. Tenant of the connection.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.revenue_date IS
+            'INVARIANT: financial_critical. UTC day on which the entries were verified.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.state IS
+            'INVARIANT: financial_critical. State of the entries: captured, refunded or chargeback.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.currency IS
+            'INVARIANT: financial_critical. ISO 4217 code of the amounts.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.total_amount_cents IS
+            'INVARIANT: financial_critical. Sum of amount_cents.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN daily_revenue_summary.transaction_count IS
+            'INVARIANT: financial_critical. Number of ledger entries.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN realtime_revenue.tenant_id IS
+            'INVARIANT: auth_critical. Tenant of the connection.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN realtime_revenue.total_revenue IS
+            'INVARIANT: financial_critical. Sum of revenue_cents over all entries, in units of 100 cents.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN realtime_revenue.verified IS
+            'INVARIANT: financial_critical. Whether every entry of the tenant is verified.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN realtime_revenue.data_freshness_seconds IS
+            'INVARIANT: analytics_important. Age in seconds of the newest ledger change, at the moment of reading.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN reconciliation_status.tenant_id IS
+            'INVARIANT: auth_critical. Tenant of the connection.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN reconciliation_status.state IS
+            'INVARIANT: financial_critical. Progress of the latest run.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN reconciliation_status.last_run_at IS
+            'INVARIANT: financial_critical. When the latest run last started.'
+    """)
+    op.execute("""
+        COMMENT ON COLUMN reconciliation_status.reconciliation_run_id IS
+            'INVARIANT: financial_critical. Identity of the latest run.'
+    """)
 
 
 def downgrade() -> None:

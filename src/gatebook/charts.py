@@ -44,7 +44,7 @@ def before_and_after(
             axis.set_xlim(-0.6, len(categories) - 0.4)
             axis.margins(y=0.15)
         panels[0].set_ylabel("divergences (count)")
-        figure.suptitle(title, fontsize=12, fontweight="bold")
+        figure.suptitle(sheet.plain(title), fontsize=12, fontweight="bold")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         counts = (f"{moment}: {', '.join(f'{n} {name}' for name, n in measured[moment].items())}" for moment in moments)
         return sheet.finished(figure, f"{title}. {'; '.join(counts)}.")

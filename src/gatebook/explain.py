@@ -142,14 +142,14 @@ def _read_only(connection: sa.Connection) -> Iterator[None]:
 def _one_statement(connection: sa.Connection) -> Iterator[None]:
     """Send by the extended protocol, in which a text holds one statement and never a COMMIT with another after it."""
 
-    def extend(_connection: Any, cursor: Any, _sql: str, _parameters: Any, _context: Any, _many: bool) -> None:
+    def start(_connection: Any, cursor: Any, _sql: str, _parameters: Any, _context: Any, _many: bool) -> None:
         cursor.format = psycopg.pq.Format.BINARY  # psycopg keeps to the simple one for text without parameters
 
-    sa.event.listen(connection, "before_cursor_execute", extend)
+    sa.event.listen(connection, "before_cursor_execute", start)
     try:
         yield
     finally:
-        sa.event.remove(connection, "before_cursor_execute", extend)
+        sa.event.remove(connection, "before_cursor_execute", start)
 
 
 def _first_line(text: str) -> str:

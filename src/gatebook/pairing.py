@@ -176,6 +176,8 @@ SAYS: Mapping[str | None, str] = MappingProxyType(
         "53100": "the server's disk is full; make room, then run again",
         "42501": "this role lacks a privilege; run as the owner, or grant it",
         "42P01": "a relation is not there; check its name and schema",
+        "42804": "types do not go together; cast one of them",
+        "42883": "types do not go together; cast one of them",
         "55000": "a view has not been filled or cannot be refreshed this way; REFRESH it by itself first",
         "25006": "this transaction may only read; compare as it is, without a refresh",
         "25001": "statements of this transaction see different moments; begin it as REPEATABLE READ",
@@ -314,7 +316,7 @@ def _different(comparison: Comparison, measure: str, short: str, types: Types) -
 
 
 def _hidden(connection: sa.Connection) -> str:
-    """Why rows of what was read may be hidden from this role, or nothing."""
+    """Why rows of what was read may be hidden from this role, or nothing; what was touched before counts as read."""
     touched = {str(row["table"]) for row in Query(TOUCHED).run(connection)}
     hidden = ", ".join(each for each in row_security.filtered_tables(connection) if each in touched)
     if not hidden:
