@@ -1,6 +1,7 @@
 """What a notebook asks a database beside its gates: counts, divergences, findings, plans, timings. Judges nothing."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,7 +18,7 @@ from gatebook.catalog import Query, Rows
 from gatebook.contract import Contract, Response, load_contract
 from gatebook.database import Database
 from gatebook.display import Finding, Note, Table, show
-from gatebook.errors import PhaseRefused
+from gatebook.errors import ConfigurationError, PhaseRefused
 from gatebook.plans import Plan
 from gatebook.project import Project
 from gatebook.refresh import Refreshed
@@ -97,24 +98,33 @@ class Asking:
             return tuple({"view": row["view_name"], **row} for row in refreshes.log(connection))
 
     def explain(self, name: str, query: Query | str, *, settings: Settings | None = None) -> Plan:
-        """The executed plan of a query; kept with the run as plans/NAME.json, and compared with the last run's.
+        """The executed plan of a query, as a table; kept with the run as plans/NAME.json, compared with the last run's.
 
-        Errors  StatementRefused for what is not one query that only reads
+        name    letters, digits, - and _; an earlier run is one of a database of the same name
+        Errors  ConfigurationError for another name; StatementRefused for what is not one query that only reads
         """
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ConfigurationError(
+                f"{name!r} cannot be the name of a plan",
+                where="phase.explain",
+                next_step="use letters, digits, - and _",
+            )
         asked = query if isinstance(query, Query) else Query(query)
         with self.reading() as connection:
             for setting, value in (settings or {}).items():
                 _set(connection, setting, value)
             plan = explain.explain(connection, asked.sql, asked.parameters)
-        before = runs.kept(self.project, f"plans/{name}.json", database=self.database.server.key)
+        before = runs.kept(self.project, f"plans/{name}.json", database=str(self.database))
         runs.write_whole(self.folder.plans / f"{name}.json", plan.to_json())
         self._record("plan", name=name, sql=asked.sql.strip(), cost=plan.total_cost, execution_ms=plan.execution_ms)
+        changes: Rows = ()
+        since = "no earlier run of this database has kept this plan"
         if before is not None:
-            run, document = before
-            changes = explain.plan_changes(document, json.loads(plan.to_json()))
-            show(
-                Table(f"{name}: what changed since run {run}", changes) if changes else Note(f"{name}: as in run {run}")
+            changes = explain.plan_changes(before[1], json.loads(plan.to_json()))
+            since = (
+                f"nodes, indexes and estimates {'have changed' if changes else 'are the same'} since run {before[0]}"
             )
+        show(Table(f"Plan {name}", plan.table, note=since), *([Table("What changed", changes)] if changes else []))
         return plan
 
     def measure(

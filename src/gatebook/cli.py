@@ -113,7 +113,7 @@ def refresh(
         bool, typer.Option("--unschedule", help="Refresh nothing, take their jobs away from pg_cron.")
     ] = False,
 ) -> None:
-    """Refresh materialized views one by one; one that fails keeps its contents, and the exit code is 1."""
+    """Refresh materialized views; one that fails keeps its contents, and the exit code is 1."""
     from gatebook import refresh as refreshing
     from gatebook import terminal
     from gatebook.database import open_database

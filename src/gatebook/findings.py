@@ -1,6 +1,7 @@
 """What a statement gives here, rows or error: for findings that set an obvious query beside the corrected one."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -13,8 +14,7 @@ def outcome(connection: sa.Connection, sql: str, settings: Mapping[str, str]) ->
 
     settings  of the transaction they run in, for example role or TimeZone; it is rolled back
     """
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     session = driver.cursor()
     try:
         for name, value in settings.items():

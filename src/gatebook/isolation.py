@@ -7,7 +7,7 @@ everybody's. What is done here is rolled back by whoever examines.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -177,8 +177,7 @@ def _count(connection: sa.Connection, relation: Mapping[str, Any], customer: str
 
 def _shown(connection: sa.Connection, relation: Mapping[str, Any]) -> list[str]:
     """Every owner that the function in the WHERE clause was called with."""
-    session = connection.connection.driver_connection
-    assert isinstance(session, psycopg.Connection)
+    session = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     seen: list[str] = []
 
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from gatebook import declarations, history, migrations, preflight, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
+from gatebook.contract import load_contract
 from gatebook.database import Database, open_database
 from gatebook.declarations import Gates, PhaseDeclaration, RunParameters, near_miss
 from gatebook.errors import ConfigurationError, PhaseRefused
@@ -105,6 +106,8 @@ def run(
     selected = selection.of(gates)
     check_notebooks([phase.notebook for phase in selected], project=project, engine=parameters.engine)
     declarations.load(Fixtures, project.params / "fixtures.yaml")
+    if (project.params / "api_contract.yaml").exists():
+        load_contract(project)
     migrations.head(project)
     prepare_environment(project)
     started = time.perf_counter()

@@ -129,12 +129,12 @@ def kept(project: Project, name: str, *, database: str) -> tuple[str, Any] | Non
     """What the newest finished run kept under a name, with its id; None where it was of another database.
 
     name      path of a JSON file within the run's folder
-    database  Server.key
+    database  as its record says it
     """
     folder = latest(project)
     try:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if folder else {}
-        if folder is None or results["facts"]["server_key"] != database:
+        if folder is None or results["facts"]["database"] != database:
             return None
         return folder.name, json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError):

@@ -23,17 +23,19 @@ def draw(series: Series, *, measure: str, unit: str, limit: float | None, title:
         return sheet.empty(title, "nothing was measured")
     heading = sheet.heading(title)
     top = 0.35 + len(heading) * sheet.line_in(12)
+    least = min((y for _, y in points if y > 0), default=1.0)  # a log scale has no 0
+    heights = sheet.log_ticks([*(max(y, least) for _, y in points), limit or least], room_in=LINES_IN, across=False)
+    says = sheet.wrapped(f"{measure} ({unit}), log scale", within_in=LINES_IN - 0.2, size=9)
+    left = 0.4 + len(says) * sheet.line_in(9) + max(sheet.width_in(number(each), size=9) for each in heights)
+    room = WIDTH_IN - left - 0.45
     key = [(_handle(name, place), _key_lines(name)) for place, name in enumerate(series)]
     with sheet.style():
         figure = sheet.new(top + LINES_IN + 0.7 + sheet.key_in([lines for _, lines in key], columns=2))
         sheet.put_heading(figure, heading)
-        axis = sheet.axes(figure, left_in=1.1, top_in=top, width_in=WIDTH_IN - 1.55, height_in=LINES_IN)
-        least = min((y for _, y in points if y > 0), default=1.0)  # a log scale has no 0
-        sheet.logarithmic(
-            axis, x=[x for x, _ in points], y=[max(y, least) for _, y in points] + [limit or least], margin=1.35
-        )
+        axis = sheet.axes(figure, left_in=left, top_in=top, width_in=room, height_in=LINES_IN)
+        sheet.logarithmic(axis, x=sheet.log_ticks([x for x, _ in points], room_in=room, across=True), y=heights)
         axis.set_xlabel("source rows, log scale")
-        axis.set_ylabel("\n".join(sheet.wrapped(f"{measure} ({unit}), log scale", within_in=LINES_IN - 0.2, size=9)))
+        axis.set_ylabel("\n".join(says))
         labels = _lines(axis, series, least)
         taken = [_limit_across(axis, limit, unit)] if limit is not None else []
         put_labels(axis, labels, taken=taken)
@@ -76,7 +78,7 @@ def _limit_across(axis: Axes, limit: float, unit: str) -> Bbox:
     """The line and its label; the place of the label in inches from the lower left corner."""
     axis.axhline(limit, color=LIMIT, linestyle="--", linewidth=1)
     figure = sheet.figure_of(axis)
-    text = plain(f"limit: {limit:,g} {unit}")
+    text = plain(f"limit: {number(limit)} {unit}")
     room = axis.get_window_extent()
     x, y = room.x0 / figure.dpi + 0.08, axis.transData.transform((axis.get_xlim()[0], limit))[1] / figure.dpi
     width, height = sheet.width_in(text, size=8), sheet.line_in(8)
@@ -91,5 +93,5 @@ def _growth_words(title: str, series: Series, unit: str, limit: float | None) ->
         f"{name}: " + ", ".join(f"{number(y)} {unit} at {x:,.0f} rows" for x, y in each)
         for name, each in series.items()
     ]
-    limited = f" The limit is {limit:,g} {unit}." if limit is not None else ""
+    limited = f" The limit is {number(limit)} {unit}." if limit is not None else ""
     return f"{title}. {'; '.join(texts)}.{limited}"

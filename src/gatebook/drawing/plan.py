@@ -17,9 +17,8 @@ from gatebook.drawing.sheet import FAINT, INK, WIDTH_IN, Chart
 from gatebook.plans import Node, Plan
 
 LEFT_IN, RIGHT_IN, GAP_IN, PAD_IN = 0.2, 8.8, 0.25, 0.07
-COLUMNS_IN = (6.3, 7.8, 8.7)  # right edges of rows, time, buffers
-NAMES_END_IN = 5.05
-DEEPEST_IN, STEP_IN = 2.5, 0.34
+COLUMN_GAP_IN = 0.3
+STEP_IN, NAMES_IN = 0.34, 2.2  # what a level is indented by, at most; what is left for names, at least
 TITLE_SIZE, SIZE, FLOW_SIZE = 9.5, 8.0, 7.5
 HEAT = LinearSegmentedColormap.from_list("share of time", ["#ffffff", "#ffe3c2", "#ffb56b"])
 EDGE, UNUSED = "#8c959f", "#f6f8fa"
@@ -35,6 +34,7 @@ class _Box:
     title: list[str]
     names: list[str]
     columns: tuple[list[str], ...]
+    columns_in: tuple[float, ...]
     left_in: float
     top_in: float = 0.0
 
@@ -86,31 +86,42 @@ def _alt(plan: Plan, title: str, boxes: Sequence[_Box]) -> str:
 
 
 def _placed(plan: Plan, top_in: float) -> list[_Box]:
-    deepest = max(node.depth for node in plan.nodes)
-    step = min(STEP_IN, DEEPEST_IN / max(deepest, 1))
     total = sum(node.self_ms or 0 for node in plan.nodes)
+    shares = [(node.self_ms or 0) / total if total else 0.0 for node in plan.nodes]
+    columns = [
+        (_rows(node), _time(node, share), _buffers(node)) for node, share in zip(plan.nodes, shares, strict=True)
+    ]
+    right_in, names_end = _columns_in(columns)
+    deepest = max(node.depth for node in plan.nodes)
+    step = min(STEP_IN, max(names_end - LEFT_IN - NAMES_IN, 0.8) / max(deepest, 1))
     boxes: list[_Box] = []
-    for node in plan.nodes:
-        share = (node.self_ms or 0) / total if total else 0.0
-        box = _written(node, share, LEFT_IN + node.depth * step, top_in)
-        top_in += box.height_in + GAP_IN
-        boxes.append(box)
+    for node, share, texts in zip(plan.nodes, shares, columns, strict=True):
+        left = LEFT_IN + node.depth * step
+        title, names = _names(node, names_end - left - 0.1)
+        boxes.append(_Box(node, share, title, names, texts, right_in, left, top_in))
+        top_in += boxes[-1].height_in + GAP_IN
     return boxes
 
 
-def _written(node: Node, share: float, left_in: float, top_in: float) -> _Box:
-    room = NAMES_END_IN - left_in - 0.12
+def _columns(node: Node, share: float) -> tuple[list[str], ...]:
+    return _rows(node), _time(node, share), _buffers(node)
+
+
+def _columns_in(columns: Sequence[tuple[list[str], ...]]) -> tuple[tuple[float, ...], float]:
+    """The right edges of the columns, as wide as their longest lines, and where the names before them end."""
+    right = RIGHT_IN - 0.1
+    edges: list[float] = []
+    for texts in reversed(list(zip(*columns, strict=True))):
+        edges.insert(0, right)
+        right -= COLUMN_GAP_IN + max(sheet.width_in(line, size=SIZE) for lines in texts for line in [*lines, ""])
+    return tuple(edges), right + 0.1
+
+
+def _names(node: Node, room_in: float) -> tuple[list[str], list[str]]:
     names = [f"on {node.relation}"] if node.relation else []
     names += [f"using {node.index}"] if node.index else []
-    return _Box(
-        node,
-        share,
-        sheet.wrapped(node.label, within_in=room, size=TITLE_SIZE, weight="bold"),
-        [line for name in names for line in sheet.wrapped(name, within_in=room, size=SIZE)],
-        (_rows(node), _time(node, share), _buffers(node)),
-        left_in,
-        top_in,
-    )
+    title = sheet.wrapped(node.label, within_in=room_in, size=TITLE_SIZE, weight="bold")
+    return title, [line for name in names for line in sheet.wrapped(name, within_in=room_in, size=SIZE)]
 
 
 def _rows(node: Node) -> list[str]:
@@ -164,7 +175,7 @@ def _box(axis: Axes, box: _Box) -> None:
     ink = INK if executed else FAINT
     y = _lines(axis, box.left_in + 0.1, box.top_in + PAD_IN, box.title, TITLE_SIZE, ink, fontweight="bold")
     _lines(axis, box.left_in + 0.1, y, box.names, SIZE, ink)
-    for right, lines in zip(COLUMNS_IN, box.columns, strict=True):
+    for right, lines in zip(box.columns_in, box.columns, strict=True):
         _lines(axis, right, box.top_in + PAD_IN, lines, SIZE, ink, ha="right")
 
 

@@ -28,7 +28,7 @@ HINTING = 1.08  # letters are set to whole pixels, which makes a line wider at l
 LINE_SPACING = 1.35
 KEY_SIZE = 8.5
 STEPS = (1, 2, 5)
-MOST_TICKS = 8
+MARGIN = 1.35  # of a log scale: how many times more room there is than between the outermost ticks
 
 
 class Chart(Figure):
@@ -164,27 +164,44 @@ def top_of(axis: Axes) -> float:
     return float((1 - axis.get_position().y1) * figure_of(axis).get_size_inches()[1])
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, … around all values, or powers of ten where these are too many."""
+def log_ticks(values: Sequence[float], *, room_in: float, across: bool) -> list[float]:
+    """1, 2, 5, 10, … around all values, or powers of ten where the numbers would lie on each other.
+
+    room_in  the length of the axis
+    across   numbers stand side by side, else above each other
+    """
+    positive = [value for value in values if value > 0] or [1.0]
+    low, high = min(positive), max(positive)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in STEPS]
-    inner = [tick for tick, after in itertools.pairwise(ticks) if after > low]
-    kept = [tick for place, tick in enumerate(inner) if place == 0 or inner[place - 1] < high]
-    if len(kept) <= MOST_TICKS:
+    fine = [step * 10.0**power for power in range(first, last + 1) for step in STEPS]
+    after_low = [tick for tick, following in itertools.pairwise(fine) if following > low]
+    kept = [tick for place, tick in enumerate(after_low) if place == 0 or after_low[place - 1] < high]
+    if _have_room(kept, room_in, across=across):
         return kept
-    stride = math.ceil((last - first + 1) / MOST_TICKS)
-    return [10.0**power for power in range(first, last + stride, stride)]
+    coarser = ([10.0**power for power in range(first, last + stride, stride)] for stride in range(1, last - first + 2))
+    return next((ticks for ticks in coarser if _have_room(ticks, room_in, across=across)), [10.0**first, 10.0**last])
 
 
-def logarithmic(axis: Axes, *, x: Sequence[float] = (), y: Sequence[float] = (), margin: float = 1.12) -> None:
-    """A log scale with plain numbers around all values, and as many times more room at its ends."""
-    for values, one, place in ((x, axis.xaxis, axis.set_xlim), (y, axis.yaxis, axis.set_ylim)):
-        if values:
-            ticks = log_ticks(min(values), max(values))
-            (axis.set_xscale if one is axis.xaxis else axis.set_yscale)("log")
+def _have_room(ticks: Sequence[float], room_in: float, *, across: bool) -> bool:
+    """The room of two neighbours' halves is less than what lies between them."""
+    sizes = [width_in(number(tick), size=9) + 0.12 if across else line_in(9) for tick in ticks]
+    whole = math.log10(ticks[-1] / ticks[0]) + 2 * math.log10(MARGIN)
+    gaps = [math.log10(high / low) / whole * room_in for low, high in itertools.pairwise(ticks)]
+    return all(gap > (one + other) / 2 for gap, (one, other) in zip(gaps, itertools.pairwise(sizes), strict=True))
+
+
+def logarithmic(axis: Axes, *, x: Sequence[float] = (), y: Sequence[float] = ()) -> None:
+    """Log scales with plain numbers at these ticks, and a little room at their ends."""
+    if x:
+        axis.set_xscale("log")
+        axis.set_xlim(x[0] / MARGIN, x[-1] * MARGIN)
+    if y:
+        axis.set_yscale("log")
+        axis.set_ylim(y[0] / MARGIN, y[-1] * MARGIN)
+    for ticks, one in ((x, axis.xaxis), (y, axis.yaxis)):
+        if ticks:
             one.set_ticks(ticks, [number(tick) for tick in ticks])
             one.set_ticks([], minor=True)
-            place(ticks[0] / margin, ticks[-1] * margin)
 
 
 def key_in(names: Sequence[Sequence[str]], *, columns: int) -> float:

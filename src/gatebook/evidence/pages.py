@@ -29,7 +29,10 @@ def write(folder: RunFolder, results: Results) -> None:
             )
             write_whole(folder.html / f"{phase.notebook}.html", text)
     text = environment.get_template("index.html").render(
-        results=results, totals=results.totals(), notebooks={path.stem for path in folder.html.glob("*.html")}
+        results=results,
+        totals=results.totals(),
+        notebooks={path.stem for path in folder.html.glob("*.html")},
+        first=_first_with(results),
     )
     write_whole(folder.path / "index.html", text)
 
@@ -40,8 +43,18 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["badge"] = badge
     environment.filters["moment"] = _moment
-    environment.filters["rows"] = lambda rows, of_rows: table_html(tuple(rows), of_rows=of_rows)
+    environment.filters["rows"] = lambda rows, of_rows, limit: table_html(tuple(rows), limit=limit, of_rows=of_rows)
     return environment
+
+
+def _first_with(results: Results) -> dict[str, str]:
+    """SQL -> the first test that ran it: the same long query is printed once."""
+    first: dict[str, str] = {}
+    for phase in results.phases:
+        for gate in phase.gates:
+            for test in gate.tests:
+                first.setdefault(test.sql, test.test)
+    return first
 
 
 def _moment(text: str) -> str:
