@@ -101,8 +101,10 @@ def scenario(
 def refresh(
     views: Annotated[list[str] | None, typer.Argument(help="Materialized views; all of them unless named.")] = None,
     database: DatabaseName = "embedded",
-    lock_timeout_ms: Annotated[int, typer.Option(min=1, help="How long to wait for each lock.")] = 5_000,
-    statement_timeout_ms: Annotated[int, typer.Option(min=1, help="How long one view may take.")] = 600_000,
+    lock_timeout_ms: Annotated[int, typer.Option(min=1, metavar="MS", help="How long to wait for each lock.")] = 5_000,
+    statement_timeout_ms: Annotated[
+        int, typer.Option(min=1, metavar="MS", help="How long one view may take.")
+    ] = 600_000,
     show_status: Annotated[
         bool, typer.Option("--status", help="Refresh nothing, show their age; exit code 1 when one failed last.")
     ] = False,

@@ -15,6 +15,8 @@ from matplotlib.transforms import Bbox
 from gatebook.drawing import sheet
 from gatebook.drawing.sheet import INK, PAPER
 
+NEAR_IN = 0.33  # a label that is farther away is tied to its point by a line
+
 
 @dataclass(frozen=True)
 class Label:
@@ -56,7 +58,7 @@ def _outer_first(points: Sequence[Any]) -> list[int]:
 
 
 def _annotate(axis: Axes, label: Label, dx_pt: float, dy_pt: float, size: float) -> None:
-    is_far = math.hypot(dx_pt, dy_pt) > 24
+    is_far = math.hypot(dx_pt, dy_pt) > NEAR_IN * 72
     axis.annotate(
         label.text, (label.x, label.y), (dx_pt, dy_pt), textcoords="offset points", ha="center", va="center_baseline",
         fontsize=size, color=label.colour, zorder=5,
@@ -76,9 +78,11 @@ def _way(line: Line2D) -> Any:
 def _cost(box: Bbox, point: Any, ways: Any, used: Sequence[Bbox]) -> float:
     """How far away a place is, in inches, and more where it lies on a line or behind what is there already."""
     middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
-    between = point + (middle - point) * np.linspace(0, 1, 12)[:, None]
-    behind = any(_holds(each, between).any() and not _holds(each, point[None, :]).any() for each in used)
-    return float(np.hypot(*(middle - point))) + 0.25 * bool(_holds(box, ways).any()) + 0.5 * behind
+    away = float(np.hypot(*(middle - point)))
+    between = point + (middle - point) * np.linspace(0.2, 1, 8)[:, None]
+    hiding = [each for each in used if away > NEAR_IN and not _holds(each, point[None, :]).any()]
+    behind = any(_holds(each, between).any() for each in hiding)
+    return away + 0.25 * bool(_holds(box, ways).any()) + 0.5 * behind
 
 
 def _holds(box: Bbox, places: Any) -> Any:

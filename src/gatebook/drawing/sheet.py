@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import LoadFlags
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextToPath
 
 WIDTH_IN = 9.0
 INK, FAINT, GRID, LIMIT, PAPER = "#24292f", "#57606a", "#d8dee4", "#cf222e", "#ffffff"
@@ -82,8 +82,7 @@ def plain(text: object) -> str:
 
 
 def width_in(text: str, *, size: float, weight: str = "normal") -> float:
-    properties = FontProperties(family=FONT, size=size, weight=weight)
-    return float(TextToPath().get_text_width_height_descent(text, properties, ismath=False)[0]) / 72 * HINTING
+    return sum(_advance_in(letter, weight) for letter in text) * size * HINTING
 
 
 def line_in(size: float) -> float:
@@ -226,3 +225,11 @@ def put_key(figure: Figure, y_in: float, entries: Sequence[tuple[Line2D, Sequenc
 @cache
 def _letters() -> frozenset[int]:
     return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+@cache
+def _advance_in(letter: str, weight: str) -> float:
+    """How far a letter of one point moves the pen."""
+    font = get_font(findfont(FontProperties(family=FONT, weight=weight)))
+    font.set_size(100, 72)
+    return float(font.load_char(ord(letter), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536 / 100 / 72
