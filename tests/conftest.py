@@ -16,8 +16,9 @@ import pytest
 from psycopg import sql
 
 from command import Command
-from gatebook import scenario
+from gatebook import catalog, scenario
 from gatebook.baseline import Store
+from gatebook.catalog import Snapshot
 from gatebook.database import Database, open_database
 from gatebook.declarations import ScenarioParameters, load_gates
 from gatebook.embedded import OWNER
@@ -154,6 +155,26 @@ def migrated(databases: Databases, legacy: Database) -> Database:
         run_notebook(phase.notebook, database=database.name)
     database.engine.dispose()
     return database
+
+
+@pytest.fixture(scope="session")
+def legacy_catalog(legacy: Database) -> Snapshot:
+    """The catalog before phase 4."""
+    return snapshot_of(legacy)
+
+
+@pytest.fixture(scope="session")
+def migrated_catalog(migrated: Database) -> Snapshot:
+    """The catalog after the last phase."""
+    return snapshot_of(migrated)
+
+
+def snapshot_of(database: Database) -> Snapshot:
+    """The catalog of a database; its connections are closed, since it may be a template."""
+    with database.connect() as connection:
+        found = catalog.snapshot(connection)
+    database.engine.dispose()
+    return found
 
 
 @pytest.fixture

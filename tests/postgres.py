@@ -178,7 +178,10 @@ def installed_version() -> int:
 
 def has_extension(version: int, name: str) -> bool:
     """Whether the server of this version can make the extension."""
-    done = subprocess.run([_binaries(version) / "pg_config", "--sharedir"], capture_output=True, text=True, check=False)
+    program = _binaries(version) / "pg_config"
+    if not program.exists():
+        return False
+    done = subprocess.run([program, "--sharedir"], capture_output=True, text=True, check=True)
     return (Path(done.stdout.strip()) / "extension" / f"{name}.control").exists()
 
 

@@ -152,7 +152,7 @@ def test_long_name_of_an_embedded_database_is_refused(tmp_path: Path, outputs: P
 
 # -- options
 
-PHASES = "P, 4, 5, 6, 7, 8a, 8b, C, R"
+PHASES = "P, 4, 5, 6, 7, 8a, 8b, C, MV-1, MV-2, MV-3, H, MV-4, R"
 OPTIONS = {
     "near miss": (["--only", "8A"], "--only 8A matches no phase", "did you mean '8a'?", PHASES),
     "no such phase": (["--until", "nine"], "--until nine matches no phase", PHASES),
@@ -227,11 +227,12 @@ def revision(number: str, after: str) -> str:
 PROJECTS = {
     "two heads": (
         "alembic/versions/side.py", revision("202511151445", "202511151440"),
-        "2 heads: 202511151445, 202511151450", "down_revision", "alembic merge",
+        "2 heads: 202511151445, 202511151540", "down_revision", "alembic merge",
     ),
     "revision in the air": ("alembic/versions/side.py", revision("202511151460", "thin air"), "be read", "thin air"),
     "revision that is no Python": ("alembic/versions/side.py", "revision =", "cannot be read", "side.py"),
     "declaration": ("params/gates.yaml", "phases: []\nphrases: []\n", "'phrases' (did you mean 'phases'?)"),
+    "contract": ("params/api_contract.yaml", "views: {}\n", "api_contract.yaml", "service_levels: Field required"),
     "canonical schema": ("params/canonical_schema.yaml", "tables: {}\n", "canonical_schema.yaml", "phase_order"),
     "notebook": ("notebooks/30_readiness.ipynb", "{", "notebook 30_readiness cannot be read", "30_readiness.ipynb"),
 }  # fmt: skip

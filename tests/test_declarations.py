@@ -6,6 +6,7 @@ import pytest
 
 from gatebook import parameters
 from gatebook.canonical import Canonical
+from gatebook.contract import Contract
 from gatebook.declarations import Gates, RunParameters, load, load_gates, near_miss
 from gatebook.errors import ConfigurationError
 from gatebook.probes import Fixtures
@@ -21,6 +22,7 @@ def test_every_file_of_the_project_can_be_used(project: Project, name: str) -> N
     from gatebook.preflight import LegacyChecks
 
     special = {
+        "api_contract.yaml": Contract,
         "canonical_schema.yaml": Canonical,
         "fixtures.yaml": Fixtures,
         "gates.yaml": Gates,
@@ -186,11 +188,40 @@ def test_phases_in_the_order_of_a_run(project: Project) -> None:
     gates = load_gates(project)
     before = gates.before("5")
 
-    assert [phase.phase for phase in gates.phases] == ["P", "4", "5", "6", "7", "8a", "8b", "C", "R"]
-    assert [phase.phase for phase in gates.migrating()] == ["4", "5", "6", "7", "8a", "8b"]
+    first = ["4", "5", "6", "7", "8a", "8b"]
+    assert [phase.phase for phase in gates.phases] == ["P", *first, "C", "MV-1", "MV-2", "MV-3", "H", "MV-4", "R"]
+    assert [phase.phase for phase in gates.migrating()] == [*first, "MV-2", "MV-3", "H"]
+    assert [phase.phase for phase in gates.moving()] == [*first, "MV-1", "MV-2", "MV-3", "H"]
     assert before is not None
     assert (before.phase, gates.before("4")) == ("4", None)
-    assert [phase.phase for phase in gates.after("8a")] == ["8b"]
+
+
+def test_an_activity_lies_between_two_migrations_and_need_not_be_proven(project: Project) -> None:
+    """Its rows are a scenario's; elsewhere nothing is played, so that it can hold up nobody."""
+    gates = load_gates(project)
+    before = gates.before("MV-2")
+
+    assert before is not None
+    assert before.phase == "8b"
+    assert gates.phase("MV-1").revision is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "specification", "listed"),
+    [
+        pytest.param("8a", "phases 4 to 8", ["8a.1", "8a.2", "8a.3"], id="of the first specification"),
+        pytest.param("MV-1", "the materialized views", ["MV-1.1", "MV-1.2", "MV-1.3", "MV-1.4"], id="of the second"),
+        pytest.param("H", None, [], id="the workbook's own, numbered though they are"),
+        pytest.param("P", None, [], id="the workbook's own"),
+    ],
+)
+def test_gates_of_a_specification_end_in_a_number(
+    project: Project, phase: str, specification: str | None, listed: list[str]
+) -> None:
+    declared = load_gates(project).phase(phase)
+
+    assert declared.specification == specification
+    assert [gate.gate for gate in declared.listed] == listed
 
 
 def test_ids_are_unique_and_say_where_they_belong(project: Project) -> None:

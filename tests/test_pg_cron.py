@@ -104,8 +104,8 @@ def start(stack: ExitStack, version: int, mode: str, project: Project) -> Cron:
         cron.before_the_grant = refresh.no_pg_cron(connection)
         connection.commit()
     cron.ask(f"GRANT USAGE ON SCHEMA cron TO {postgres.OWNER}")
-    if mode == "connection":  # pg_cron gives no password
-        trust = f"hostssl {postgres.DATABASE} {postgres.OWNER} 127.0.0.1/32 trust"
+    if mode == "connection":  # pg_cron gives no password, and connects without TLS
+        trust = f"host {postgres.DATABASE} {postgres.OWNER} 127.0.0.1/32 trust"
         everyone = "hostssl all all 127.0.0.1/32 scram-sha-256"
         (path,) = cron.ask("SHOW hba_file")
         cron.ask(f"COPY (VALUES ('{trust}'), ('{everyone}')) TO '{path['hba_file']}'")

@@ -658,6 +658,15 @@ def test_the_status_finds_its_rows_by_index(database: Database) -> None:
     assert text.count("Index Cond: (view_name = ") == 2
 
 
+def test_the_questions_of_the_manual_can_be_asked(database: Database) -> None:
+    call(database)
+    text = (ROOT / "docs" / "refreshing.md").read_text("utf-8")
+    trouble, durations = text.partition("```sql\n")[2].partition("```")[0].strip().removesuffix(";").split(";\n")
+
+    assert {row["view_name"] for row in run(database, trouble)} == set(VIEWS)
+    assert [row["view_name"] for row in run(database, durations)] == ["m"]
+
+
 # -- the revision
 
 

@@ -42,7 +42,7 @@ def upgrade() -> None:
             ON mv_channel_performance (tenant_id, channel_code, allocation_date)
             INCLUDE (total_conversions, total_revenue_cents, avg_confidence_score, total_allocations)
     """)
-    op.execute("""REVOKE ALL ON mv_channel_performance FROM PUBLIC""")
+    op.execute("""REVOKE ALL ON mv_channel_performance FROM PUBLIC, app_rw, app_ro""")
     op.execute("""
         COMMENT ON MATERIALIZED VIEW mv_channel_performance IS
             'Purpose: revenue, conversions and confidence of each channel by UTC day, for dashboards; today and '

@@ -39,7 +39,7 @@ def upgrade() -> None:
             ON mv_daily_revenue_summary (tenant_id, revenue_date, state, currency)
             INCLUDE (total_amount_cents, transaction_count)
     """)
-    op.execute("""REVOKE ALL ON mv_daily_revenue_summary FROM PUBLIC""")
+    op.execute("""REVOKE ALL ON mv_daily_revenue_summary FROM PUBLIC, app_rw, app_ro""")
     op.execute("""
         COMMENT ON MATERIALIZED VIEW mv_daily_revenue_summary IS
             'Purpose: captured, refunded and charged back amounts by UTC day and currency, for dashboards and '

@@ -21,7 +21,8 @@ def divergences(canonical: Canonical, snapshot: Snapshot, *, until: str | None =
     rows: list[Divergence] = []
     for name, table in canonical.tables.items():
         if canonical.expected(table.phase, until=until):
-            rows += [*_of_table(canonical, name, table, snapshot), *_of_access(name, table, snapshot)]
+            due = _until(canonical, table, until)
+            rows += [*_of_table(canonical, name, due, snapshot), *_of_access(name, due, snapshot)]
     for name, view in canonical.views.items():
         if canonical.expected(view.phase, until=until):
             rows += _of_view(canonical, name, view, snapshot)
@@ -46,6 +47,22 @@ def extras(canonical: Canonical, snapshot: Snapshot) -> list[dict[str, Any]]:
         if allowed or not is_specified:
             rows.append({"kind": kind, "object": name, "allowed": allowed})
     return rows
+
+
+def _until(canonical: Canonical, table: TableDeclaration, until: str | None) -> TableDeclaration:
+    """The table as declared after a phase: without what later ones add, and what they change as it was before."""
+
+    def due(things: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: each for name, each in things.items() if canonical.expected(each.phase, until=until)}
+
+    columns = {
+        name: column.model_copy(update=column.changed.was)
+        if column.changed and not canonical.expected(column.changed.phase, until=until)
+        else column
+        for name, column in due(table.columns).items()
+    }
+    others = {kind: due(getattr(table, kind)) for kind in ("constraints", "indexes", "policies")}
+    return table.model_copy(update={"columns": columns, **others})
 
 
 def _of_table(canonical: Canonical, table: str, declared: TableDeclaration, snapshot: Snapshot) -> Iterator[Divergence]:

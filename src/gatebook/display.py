@@ -38,6 +38,8 @@ body[data-jp-theme-light=false] .gb b.unknown { color: #d29922 }
 </style>"""
 
 SHOWN_ROWS = 50
+FOLDED_FROM = 600  # characters in a cell, from which on it shows its beginning and unfolds
+HEAD = 80
 
 
 def frame(rows: Rows) -> pd.DataFrame:
@@ -265,7 +267,11 @@ def show(*things: Shown) -> None:
 
 def _cell(value: Any) -> str:
     css = " class='num'" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else ""
-    return f"<td{css}>{html.escape(_text(value))}</td>"
+    text = _text(value)
+    if len(text) > FOLDED_FROM:
+        head = text.strip().partition("\n")[0][:HEAD]
+        return f"<td><details><summary>{html.escape(head)} …</summary>{html.escape(text)}</details></td>"
+    return f"<td{css}>{html.escape(text)}</td>"
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from mutations import access, canonical, definitions, phases, rows, triggers
 from mutations.mutation import CANONICAL, GATES, Mutation
 
-__all__ = ["CANONICAL", "GATES", "MUTATIONS", "Mutation"]
+__all__ = ["CANONICAL", "GATES", "MUTATIONS", "VIEW_MUTATIONS", "Mutation"]
 
 MUTATIONS = [
     *canonical.mutations(),
@@ -17,3 +17,4 @@ MUTATIONS = [
     *rows.mutations(),
     *phases.mutations(),
 ]
+VIEW_MUTATIONS = [*canonical.view_mutations()]

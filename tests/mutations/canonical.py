@@ -1,14 +1,15 @@
 """Every object of the canonical schema, dropped or altered, so that none is forgotten."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from gatebook.canonical import ColumnDeclaration, TableDeclaration
-from mutations.mutation import CANONICAL, Mutation, replaced_constraint, replaced_index
+from gatebook.canonical import ColumnDeclaration, ObjectDeclaration, TableDeclaration, ViewDeclaration
+from mutations.mutation import CANONICAL, CONTRACT, Mutation, replaced_constraint, replaced_index
+
+Tables = Mapping[str, TableDeclaration]
 
 DIVERGENCE = {"BLOCKING": "C.1.2", "HIGH": "C.1.3", "LOW": "C.1.4"}
-BACKFILL = {"4": "4.B.1", "5": "5.1.2", "6": "6.1.2", "7": "7.B.1", "8a": "8a.B.1"}
-COLUMNS = {"5": "5.1.1", "6": "6.1.1", "7": "7.1.1", "8a": "8a.1.1", "8b": "8b.1.2"}
+COLUMNS = {"5": "5.1.1", "6": "6.1.1", "7": "7.1.1", "8a": "8a.1.1", "8b": "8b.1.2", "H": "R.3.1"}
 OF_COLUMN = {"tenants.api_key_hash": "4.1.1", "tenants.notification_email": "4.1.2"}
 OF_COMMENT = {"tenants.api_key_hash": "4.4.1", "tenants.notification_email": "4.4.2"}
 OF_NULL = {
@@ -44,6 +45,33 @@ OF_OBJECT = {
 WRITTEN_BY_APP_RW = (
     "attribution_events", "attribution_allocations", "revenue_ledger", "dead_events", "revenue_state_transitions",
 )  # fmt: skip
+READ_BY_VIEWS = {
+    f"{view.source}.{name}"
+    for view in CONTRACT.views.values()
+    for column in view.columns.values()
+    for name in column.source
+}
+
+
+def mutations() -> Iterator[Mutation]:
+    """Of the tables that are there before the views."""
+    yield from _of_tables({name: table for name, table in CANONICAL.tables.items() if table.phase != "H"})
+
+
+def view_mutations() -> Iterator[Mutation]:
+    """Of the views, and of the table that remembers their refreshes."""
+    yield from _of_tables({name: table for name, table in CANONICAL.tables.items() if table.phase == "H"})
+    for name, view in CANONICAL.views.items():
+        yield from _of_view(name, view)
+
+
+def _of_tables(tables: Tables) -> Iterator[Mutation]:
+    for some in (_columns, _constraints, _removed_indexes, _row_security):
+        yield from some(tables)
+    for name, table in tables.items():
+        yield from _indexes(table.indexes, is_new=table.phase is not None)
+        yield from _grants(name, table.grants)
+        yield Mutation(f"{name} without its comment", f"COMMENT ON TABLE {name} IS NULL", "R.4.1")
 
 
 def _phase(table: str, column: ColumnDeclaration) -> str | None:
@@ -55,23 +83,20 @@ def _of_column(where: str, phase: str) -> str:
     return OF_COLUMN.get(where) or COLUMNS[phase]
 
 
-def _divergence(column: ColumnDeclaration) -> str:
-    return DIVERGENCE[CANONICAL.severities[column.invariant]]
+def _divergence(column: ColumnDeclaration, phase: str | None) -> str:
+    """Phase C looks at what is there before the views, phase R at all."""
+    return "R.3.1" if phase == "H" else DIVERGENCE[CANONICAL.severities[column.invariant]]
 
 
-def mutations() -> Iterator[Mutation]:
-    for some in (_columns, _constraints, _indexes, _removed_indexes, _row_security, _grants, _comments):
-        yield from some()
-
-
-def _columns() -> Iterator[Mutation]:
-    for table, declared in CANONICAL.tables.items():
+def _columns(tables: Tables) -> Iterator[Mutation]:
+    for table, declared in tables.items():
         for name, column in declared.columns.items():
             where, alter = f"{table}.{name}", f"ALTER TABLE {table} ALTER COLUMN {name}"
             phase = _phase(table, column)
-            red = _of_column(where, phase) if phase else _divergence(column)
+            divergence = _divergence(column, phase)
+            red = _of_column(where, phase) if phase else divergence
             dropped = f"ALTER TABLE {table} DROP COLUMN {name} CASCADE"
-            yield Mutation(f"{where} dropped", dropped, f"{red} {_divergence(column)}" if phase else red)
+            yield Mutation(f"{where} dropped", dropped, f"{red} {divergence}" if phase else red)
             if not column.nullable and name not in ("id", "code"):
                 also = OF_NULL.get(where, "5.3.1 5.3.2" if name == "session_id" else "")
                 yield Mutation(f"{where} nullable", f"{alter} DROP NOT NULL", f"{red} {also}")
@@ -84,8 +109,9 @@ def _columns() -> Iterator[Mutation]:
 def _of_added_column(table: str, name: str, column: ColumnDeclaration, phase: str) -> Iterator[Mutation]:
     where, alter = f"{table}.{name}", f"ALTER TABLE {table} ALTER COLUMN {name}"
     red = _of_column(where, phase)
-    if name != "ledger_id":  # its policy and its foreign key would have to go first
-        yield Mutation(f"{where} of another type", f"{alter} TYPE {_another_type(column.type)}", red)
+    if name != "ledger_id" and phase != "H":  # a policy, a foreign key or a view would have to go first
+        at = "8b" if where in READ_BY_VIEWS else ""
+        yield Mutation(f"{where} of another type", f"{alter} TYPE {_another_type(column.type)}", red, at=at)
     if column.default is not None:
         yield Mutation(f"{where} with another default", f"{alter} SET DEFAULT {_another_default(column)}", red)
     comment = OF_COMMENT.get(where, "5.1.3" if phase == "5" else "")
@@ -107,8 +133,8 @@ def _another_default(column: ColumnDeclaration) -> str:
     return other.get(column.type) or ("'epoch'" if "timestamp" in column.type else "'xxx'")
 
 
-def _constraints() -> Iterator[Mutation]:
-    for table, declared in CANONICAL.tables.items():
+def _constraints(tables: Tables) -> Iterator[Mutation]:
+    for table, declared in tables.items():
         for name, thing in declared.constraints.items():
             gone, weaker = OF_OBJECT.get(name, ("R.4.1", "R.4.1"))
             dropped = f"ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE"
@@ -130,16 +156,14 @@ def _weaker_constraint(definition: str) -> str:
     return definition.replace(cascade, "") if cascade in definition else f"{definition}{cascade}"
 
 
-def _indexes() -> Iterator[Mutation]:
-    for declared in (*CANONICAL.tables.values(), *CANONICAL.materialized_views.values()):
-        compared = "R.3.1" if isinstance(declared, TableDeclaration) else "R.4.1"
-        for name, thing in declared.indexes.items():
-            gone, weaker = OF_OBJECT.get(name, ("R.4.1", "R.4.1"))
-            yield Mutation(f"{name} dropped", f"DROP INDEX {name}", f"{gone} {compared}")
-            replaced = replaced_index(name, _weaker_index(thing.definition))
-            yield Mutation(f"{name} weaker", replaced, f"{weaker} {compared}")
-            if thing.phase or getattr(declared, "phase", None):
-                yield Mutation(f"{name} without its comment", f"COMMENT ON INDEX {name} IS NULL", "R.4.1 R.8.1")
+def _indexes(indexes: Mapping[str, ObjectDeclaration], *, is_new: bool) -> Iterator[Mutation]:
+    for name, thing in indexes.items():
+        gone, weaker = OF_OBJECT.get(name, ("R.4.1", "R.4.1"))
+        yield Mutation(f"{name} dropped", f"DROP INDEX {name}", f"{gone} R.3.1")
+        replaced = replaced_index(name, _weaker_index(thing.definition))
+        yield Mutation(f"{name} weaker", replaced, f"{weaker} R.3.1")
+        if is_new or thing.phase:
+            yield Mutation(f"{name} without its comment", f"COMMENT ON INDEX {name} IS NULL", "R.4.1 R.8.1")
 
 
 def _weaker_index(definition: str) -> str:
@@ -150,16 +174,16 @@ def _weaker_index(definition: str) -> str:
     return definition.partition(" WHERE ")[0] if " WHERE " in definition else f"{definition} WHERE false"
 
 
-def _removed_indexes() -> Iterator[Mutation]:
-    for declared in CANONICAL.tables.values():
+def _removed_indexes(tables: Tables) -> Iterator[Mutation]:
+    for declared in tables.values():
         for name, thing in declared.removed_indexes.items():
             yield Mutation(f"{name} still there", thing.definition, "5.5.1 8b.S.1")
 
 
-def _row_security() -> Iterator[Mutation]:
-    for table, declared in CANONICAL.tables.items():
+def _row_security(tables: Tables) -> Iterator[Mutation]:
+    for table, declared in tables.items():
         stolen = "R.5.4" if table == "attribution_events" else "R.4.1"
-        if declared.row_security["enabled"]:
+        if declared.row_security.get("enabled"):
             off, lax = (f"ALTER TABLE {table} {how} ROW LEVEL SECURITY" for how in ("DISABLE", "NO FORCE"))
             yield Mutation(f"{table} without row security", off, f"R.4.1 {stolen}")
             yield Mutation(f"{table} without forced row security", lax, "8b.S.1")
@@ -174,19 +198,22 @@ def _row_security() -> Iterator[Mutation]:
             yield Mutation(f"{table} with a policy without comment", f"COMMENT ON POLICY {ours} IS NULL", "R.4.1 R.8.1")
 
 
-def _grants() -> Iterator[Mutation]:
-    for table, declared in {**CANONICAL.tables, **CANONICAL.materialized_views}.items():
-        written = "R.5.1" if table in WRITTEN_BY_APP_RW else "R.4.1"
-        for role, privileges in declared.grants.items():
-            lost, also = ("INSERT", written) if "INSERT" in privileges else ("SELECT", "R.4.1")
-            yield Mutation(
-                f"{role} may no longer {lost} {table}", f"REVOKE {lost} ON {table} FROM {role}", f"R.4.1 {also}"
-            )
-        yield Mutation(f"PUBLIC may read {table}", f"GRANT SELECT ON {table} TO PUBLIC", "8b.S.1")
+def _grants(relation: str, grants: Mapping[str, list[str]]) -> Iterator[Mutation]:
+    written = "R.5.1" if relation in WRITTEN_BY_APP_RW else "R.4.1"
+    for role, privileges in grants.items():
+        lost, also = ("INSERT", written) if "INSERT" in privileges else ("SELECT", "R.4.1")
+        revoked = f"REVOKE {lost} ON {relation} FROM {role}"
+        yield Mutation(f"{role} may no longer {lost} {relation}", revoked, f"R.4.1 {also}")
+    yield Mutation(f"PUBLIC may read {relation}", f"GRANT SELECT ON {relation} TO PUBLIC", "R.3.1 R.4.1")
 
 
-def _comments() -> Iterator[Mutation]:
-    kinds = {"TABLE": CANONICAL.tables, "MATERIALIZED VIEW": CANONICAL.materialized_views}
-    for kind, relations in kinds.items():
-        for name in relations:
-            yield Mutation(f"{name} without its comment", f"COMMENT ON {kind} {name} IS NULL", "8b.S.1")
+def _of_view(name: str, view: ViewDeclaration) -> Iterator[Mutation]:
+    kind, is_new = view.kind.upper(), view.phase is not None
+    bare = "R.4.1 R.8.1" if is_new else "R.4.1"
+    yield Mutation(f"{name} dropped", f"DROP {kind} {name} CASCADE", "R.3.1 R.4.1", reason=name)
+    yield Mutation(f"{name} without its comment", f"COMMENT ON {kind} {name} IS NULL", bare)
+    for column in view.columns:
+        where = f"{name}.{column}"
+        yield Mutation(f"{where} without its comment", f"COMMENT ON COLUMN {where} IS NULL", bare, reason=where)
+    yield from _indexes(view.indexes, is_new=is_new)
+    yield from _grants(name, view.grants)

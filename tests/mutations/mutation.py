@@ -1,4 +1,4 @@
-"""One thing done to a database, and the tests that have to notice; words to write it with."""
+"""One thing done to a database, or to the project, and the tests that have to notice; words to write it with."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,12 @@ from psycopg import sql
 
 from conftest import ROOT
 from gatebook.canonical import load_canonical
+from gatebook.contract import load_contract
 from gatebook.declarations import load_gates
 from gatebook.project import Project
 
 CANONICAL = load_canonical(Project.find(ROOT))
+CONTRACT = load_contract(Project.find(ROOT))
 GATES = load_gates(Project.find(ROOT))
 
 EVENTS, ALLOCATIONS, LEDGER = "attribution_events", "attribution_allocations", "revenue_ledger"
@@ -17,12 +19,23 @@ TRANSITIONS = "revenue_state_transitions"
 
 
 @dataclass(frozen=True)
+class Edit:
+    """A file of the project that says something else; path is relative to the project."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
 class Mutation:
-    """One thing done to a database by its superuser.
+    """One thing done to a database by its superuser, or by migrations that say something else.
 
     red     ids of the tests that must not be green afterwards, separated by blanks
     reason  what the first of them has to say, in part
     at      phase after which it happens; "" for a database that has had all
+    edits   what the project's files say instead, from then on
+    undo    for what is done to the whole server, as to a role
     since   major version of the first server that knows such a thing
     """
 
@@ -31,6 +44,8 @@ class Mutation:
     red: str
     reason: str = ""
     at: str = ""
+    edits: tuple[Edit, ...] = ()
+    undo: str = ""
     since: int = 0
 
     @property
@@ -49,7 +64,7 @@ def replaced_constraint(table: str, name: str, definition: str) -> str:
 
 def replaced_index(name: str, definition: str) -> str:
     """Put another definition in the place of an index, and its comment back."""
-    tables = [*CANONICAL.tables.values(), *CANONICAL.materialized_views.values()]
+    tables = [*CANONICAL.tables.values(), *CANONICAL.views.values()]
     (comment,) = [literal(table.indexes[name].comment) for table in tables if name in table.indexes]
     return f"DROP INDEX {name}; {definition}; COMMENT ON INDEX {name} IS {comment}"
 
