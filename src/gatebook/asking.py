@@ -137,7 +137,8 @@ class Asking:
 
         def open_session() -> psycopg.Connection[Any]:
             session = self.database.open_session()
-            for name, value in (settings or {}).items():
+            limit = {"statement_timeout": str(self.statement_timeout_ms)}
+            for name, value in (limit | dict(settings or {})).items():
                 session.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
             session.commit()
             return session

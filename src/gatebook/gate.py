@@ -26,7 +26,7 @@ from gatebook.compare import Comparison
 from gatebook.database import statements
 from gatebook.declarations import GateDeclaration, TestDeclaration, near_miss
 from gatebook.display import TestResult, show
-from gatebook.errors import ConfigurationError, PhaseRefused
+from gatebook.errors import ConfigurationError, PhaseRefused, StatementRefused
 from gatebook.history import History
 from gatebook.plans import Plan
 from gatebook.probes import Write
@@ -273,7 +273,7 @@ class Gate:
             verdict = Unknown(says, reason=f"the database answered with an error: {str(error.orig).splitlines()[0]}")
         except sa.exc.SQLAlchemyError as error:
             verdict = Unknown(says, reason=f"the query cannot be judged: {str(error).splitlines()[0]}")
-        except PhaseRefused as error:
+        except (PhaseRefused, StatementRefused) as error:
             verdict = Unknown(says, reason=error.what)
         result = TestResult(test, says, verdict, sql or ";\n\n".join(dict.fromkeys(sent)))
         self.phase.record_test(self.declared.gate, result, seconds=time.perf_counter() - started)

@@ -99,8 +99,10 @@ def nothing_without(scope: Scope, *roles: str) -> Examination:
         want: Rows = tuple({**row, "rows": 0, "of_others": 0} for row in rows)
         seen = [f"{row['relation']} ({row['rows']:,} rows)" for row in rows if row["rows"]]
         if seen or unknown:
-            return Fail(what, tuple(rows), want, _say(seen, unknown))
-        return Pass(what, tuple(rows), want) if rows else Unknown(what, reason="there is nothing that could be read")
+            return Fail(what, tuple(rows), want, _say(seen, unknown, rows))
+        if not rows or _unread(rows):
+            return Unknown(what, tuple(rows), want, _unread(rows) or "there is nothing that could be read")
+        return Pass(what, tuple(rows), want)
 
     return examination
 
@@ -120,9 +122,7 @@ def nothing_leaks(role: str, scope: Scope) -> Examination:
         for customer in customers:
             _be(connection, role, scope.setting, customer)
             for relation in relations:
-                shown = _shown(connection, relation)
-                others = sum(value != customer for value in shown)
-                rows.append({**_named(relation), "rows": len(shown), "of_others": others})
+                rows.append(_shown_to(connection, relation, customer))
             execute(connection, "RESET ROLE")
         return _judge(what, rows, unknown, customers)
 
@@ -167,12 +167,26 @@ def _be(connection: sa.Connection, role: str, setting: str, customer: str | None
 
 
 def _count(connection: sa.Connection, relation: Mapping[str, Any], customer: str | None) -> dict[str, Any]:
-    """How many rows are seen, and how many of them are not the customer's."""
+    """How many rows are seen, and how many of them are not the customer's; or why it could not be read."""
     statement = (
         f"SELECT count(*) AS rows, count(*) FILTER (WHERE ({relation['owner']})::text IS DISTINCT FROM %(customer)s) "
         f"AS of_others FROM {relation['relation']}"
     )
-    return {**_named(relation), **execute(connection, statement, {"customer": customer}).mappings().one()}
+    try:
+        with connection.begin_nested():
+            return {**_named(relation), **execute(connection, statement, {"customer": customer}).mappings().one()}
+    except sa.exc.DBAPIError as error:
+        return {**_named(relation), **_failed(error)}
+
+
+def _shown_to(connection: sa.Connection, relation: Mapping[str, Any], customer: str) -> dict[str, Any]:
+    """How many rows the function in the WHERE clause was called with, and how many of them are not the customer's."""
+    try:
+        with connection.begin_nested():
+            shown = _shown(connection, relation)
+    except sa.exc.DBAPIError as error:
+        return {**_named(relation), **_failed(error)}
+    return {**_named(relation), "rows": len(shown), "of_others": sum(value != customer for value in shown)}
 
 
 def _shown(connection: sa.Connection, relation: Mapping[str, Any]) -> list[str]:
@@ -225,17 +239,27 @@ def _judge(what: str, rows: Sequence[Mapping[str, Any]], unknown: list[str], cus
     want: Rows = tuple({**row, "of_others": 0} for row in rows)
     seen = [f"{row['relation']} ({row['of_others']:,} rows)" for row in rows if row["of_others"]]
     if seen or unknown:
-        return Fail(what, tuple(rows), want, _say(seen, unknown))
-    if not customers or not any(row["rows"] for row in rows):
-        return Unknown(what, tuple(rows), want, "no customer saw any row, so nothing is proven")
+        return Fail(what, tuple(rows), want, _say(seen, unknown, rows))
+    if _unread(rows) or not customers or not any(row["rows"] for row in rows):
+        return Unknown(what, tuple(rows), want, _unread(rows) or "no customer saw any row, so nothing is proven")
     return Pass(what, tuple(rows), want)
 
 
-def _say(seen: list[str], unknown: list[str]) -> str:
+def _say(seen: list[str], unknown: list[str], rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"rows of others are shown by {', '.join(dict.fromkeys(seen))}"] if seen else []
     if unknown:
         parts.append(f"whose the rows of {', '.join(dict.fromkeys(unknown))} are is not declared")
-    return "; ".join(parts)
+    return "; ".join(filter(None, [*parts, _unread(rows)]))
+
+
+def _failed(error: sa.exc.DBAPIError) -> dict[str, Any]:
+    return {"rows": None, "of_others": None, "error": str(error.orig).splitlines()[0]}
+
+
+def _unread(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The relations that could not be read, and why; a relation that nobody could look into is no pass."""
+    failed = dict.fromkeys(f"{row['relation']} ({row['error']})" for row in rows if row.get("error"))
+    return f"could not be read: {', '.join(failed)}" if failed else ""
 
 
 def _named(relation: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from gatebook.plans import CONDITIONS, Facts, Node, condition_text
 from gatebook.verdicts import Rows
 
 DIFFERENT_ESTIMATE = 2.0
+# A driver sends 7 as smallint and 70,000 as integer; an InitPlan is $0 before PostgreSQL 17.
+LITERALS = re.compile(
+    r"'(?:[^']|'')*'(?:::(?:smallint|integer|bigint))?|\(InitPlan \d+\)\.col\d+|\$\d+|\b\d+(?:\.\d+)?\b"
+)
 
 
 def plan_changes(before: Facts, after: Facts) -> Rows:
@@ -101,4 +105,4 @@ def _named(facts: Facts) -> str:
 
 def _shape(value: Any) -> str:
     """A condition without its literals, which are other ones on another day, and InitPlans by any server's name."""
-    return re.sub(r"'(?:[^']|'')*'|\(InitPlan \d+\)\.col\d+|\$\d+|\b\d+(?:\.\d+)?\b", "?", str(condition_text(value)))
+    return LITERALS.sub("?", str(condition_text(value)))

@@ -161,7 +161,7 @@ class _Samples:
 
 def _turn(samples: list[_Samples], number: int) -> list[_Samples]:
     """Each once; another one begins each time, so that none always comes after the same other."""
-    start = number % len(samples)
+    start = number % max(len(samples), 1)
     return samples[start:] + samples[:start]
 
 
@@ -206,7 +206,7 @@ def _rows(each: Latencies, levels: Mapping[int, float]) -> list[dict[str, Any]]:
 def _too_slow(each: Latencies, levels: Mapping[int, float]) -> list[str]:
     found = {state: percentiles(ms, levels=levels) for state, ms in each.states.items()}
     return [
-        f"{each.name}, {state}: p{level:g} is {values[level]:,.4g} ms, not below {limit:,g} ms"
+        f"{each.name}, {state}: p{level:g} is {values[level]:,.6g} ms, not below {limit:,g} ms"
         for state, values in found.items()
         for level, limit in levels.items()
         if values[level] >= limit

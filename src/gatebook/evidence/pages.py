@@ -4,6 +4,7 @@ Pages are whole in themselves: no script, no font and no style sheet is fetched,
 read well in light and dark and on paper.
 """
 
+import html
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _output(output: Any, ansi2html: Any) -> str:
         return f"<pre class='error'>{ansi2html(chr(10).join(output.traceback))}</pre>"
     data = output.get("data", {})
     if "image/png" in data:
-        text = data.get("text/plain", "chart").replace('"', "'").replace("<", "").replace(">", "")
+        text = html.escape(data.get("text/plain", "chart"), quote=True)
         return f'<img alt="{text}" src="data:image/png;base64,{data["image/png"]}">'
     if "text/html" in data and _is_ours(data["text/html"]):
         return str(data["text/html"])
