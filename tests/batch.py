@@ -20,6 +20,10 @@ from gatebook.project import OUTPUTS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The phases in the order of a run, and what the two specifications have of gates and tests.
+ALL = ("P", "4", "5", "6", "7", "8a", "8b", "C", "MV-1", "MV-2", "MV-3", "H", "MV-4", "R")
+SPECIFICATIONS = {"phases 4 to 8": (24, 51), "the materialized views": (21, 39)}
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -133,6 +137,17 @@ def is_alive(pid: int) -> bool:
     """Not a zombie either: in a container nobody may collect those."""
     done = subprocess.run(["ps", "-p", str(pid), "-o", "stat="], capture_output=True, text=True, check=False)
     return done.stdout.strip()[:1] not in ("", "Z")
+
+
+def assert_all_listed_are_green(ended: Ended) -> None:
+    """Every gate and test of both specifications, and every gate of the workbook itself."""
+    totals = ended.results["totals"]
+    found = {each["name"]: (each["gates"], each["tests"]) for each in totals["specifications"]}
+    assert found == {
+        name: ({"green": gates, "of": gates}, {"green": tests, "of": tests})
+        for name, (gates, tests) in SPECIFICATIONS.items()
+    }
+    assert totals["own_gates"]["green"] == totals["own_gates"]["of"] > 0
 
 
 def assert_truthful(folder: Path) -> None:

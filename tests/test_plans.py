@@ -231,6 +231,12 @@ def test_another_server_s_plan_of_the_same_shape_is_the_same(name: str) -> None:
         pytest.param(SCAN, {**SCAN, "Actual Rows": 99, "Actual Total Time": 99.0}, [], id="slower, other rows"),
         pytest.param(SCAN, {**SCAN, "Filter": "(day = '2026-01-01'::date)"}, [], id="another day"),
         pytest.param(
+            {**SCAN, "Filter": "((id <= '7'::smallint) AND (n > 1.5))"},
+            {**SCAN, "Filter": "((id <= '70000'::integer) AND (n > 2))"},
+            [],
+            id="other numbers",
+        ),
+        pytest.param(
             SCAN,
             {**SCAN, "Filter": "(other = '2025-11-15'::date)"},
             [("Seq Scan", "Filter", "(day = '2025-11-15'::date)", "(other = '2025-11-15'::date)")],

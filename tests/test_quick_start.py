@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT, Databases, run_notebook, verdicts
 from gatebook import baseline, catalog, migrations, row_security
-from gatebook.baseline import TableSum
+from gatebook.baseline import Store, TableSum
 from gatebook.catalog import Snapshot
 from gatebook.database import Database
 from gatebook.declarations import load_gates
@@ -21,7 +21,7 @@ from gatebook.project import HOME_VARIABLE, PROJECT_VARIABLE, Project
 
 pytestmark = pytest.mark.server
 
-BASELINE, BEFORE_8A, HEAD = "202511141311", "202511151430", "202511151450"
+BASELINE, BEFORE_8A, HEAD = "202511141311", "202511151430", "202511151540"
 
 
 def alembic(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -188,6 +188,9 @@ ONE_WAY = {
     "202511131119": "idx_mv_reconciliation_status_tenant_id",
 }
 
+# Two runs of a tenant at the same instant: the way back makes the first view again, and cannot fill it.
+EMPTIED = [("mv_reconciliation_status", "populated")]
+
 
 def test_every_revision_there_and_back_with_rows(legacy_copy: Database, project: Project) -> None:
     """One step down, up and down again at each revision: the same catalog, and not one value lost on the way."""
@@ -202,7 +205,7 @@ def test_every_revision_there_and_back_with_rows(legacy_copy: Database, project:
         assert differing(rows_above, rows_below, leave=RESTORED.get(upper)) == [], f"down from {upper}"
         if lower == BASELINE:
             assert rows_below == legacy_rows
-            assert catalog.diff(below, legacy_catalog) == ()
+            assert [(row["object"], row["attribute"]) for row in catalog.diff(below, legacy_catalog)] == EMPTIED
         if upper in ONE_WAY:
             with pytest.raises(MigrationFailed, match=ONE_WAY[upper]):
                 move(legacy_copy, project, upper)
@@ -235,6 +238,7 @@ def differing(before: dict[str, TableSum], after: dict[str, TableSum], *, leave:
 
 PLAIN_POLICY = "tenant_id = current_setting('app.current_tenant_id', true)::uuid"
 ISOLATED = ("attribution_events", "attribution_allocations", "revenue_ledger", "dead_events", "reconciliation_runs")
+FAILING = sorted([*ISOLATED, "revenue_state_transitions"])  # whose owner is that of its ledger entry
 
 FIELD = [
     # No row security on tenants.
@@ -335,10 +339,19 @@ def test_field_like_database_migrates(
     legacy_copy: Database, project_that_allows_the_view: Project, monkeypatch: pytest.MonkeyPatch, ledger: str
 ) -> None:
     make_field_like(legacy_copy, ledger=ledger)
+    (Store(project_that_allows_the_view, legacy_copy.server).folder / "scenario.json").unlink()
     before, rows = snapshot(legacy_copy), sums(legacy_copy)
     # Its tenants have no row security: the phases go through, and compliance says so.
     open_tenants = "2 divergences: tenants.row security, tenants.tenant_isolation_policy"
-    told = {"C": {"C.1.2": open_tenants}, "R": {"R.3.1": open_tenants}}
+    # A tenant reads all of them; without one, policies that take the setting as it stands fail.
+    shown = "rows of others are shown by tenants"
+    failing = ", ".join(f'{table} (invalid input syntax for type uuid: "")' for table in FAILING)
+    told = {
+        "C": {"C.1.2": open_tenants},
+        "H": dict.fromkeys(("H.1.1", "H.1.2", "H.1.3"), f"{shown} (6 rows)")
+        | {"H.2.1": f"{shown} (7 rows); could not be read: {failing}"},
+        "R": {"R.2.1": "not proven in this database: phase H", "R.3.1": open_tenants},
+    }
     for phase in load_gates(project_that_allows_the_view).phases:
         assert red_tests(run_notebook(phase.notebook, database=legacy_copy.name)) == told.get(phase.phase, {})
     after = snapshot(legacy_copy)

@@ -1,5 +1,6 @@
 """Results come from the journal alone: what it does not say was not done. Pages show them and fetch nothing."""
 
+import html
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from batch import SPECIFICATIONS
 from gatebook.declarations import Gates, PhaseDeclaration, load_gates
 from gatebook.display import Note, Table
 from gatebook.evidence import pages, results
@@ -32,10 +34,17 @@ TWO = Gates.model_validate(
                 "phase": "4",
                 "title": "Four",
                 "notebook": "04",
+                "specification": "the plan",
                 "unblocks": ["B1"],
                 "gates": [gate("4.1", "4.1.1", "4.1.2"), gate("4.D", "4.D.1")],
             },
-            {"phase": "5", "title": "Five", "notebook": "05", "gates": [gate("5.1", "5.1.1")]},
+            {
+                "phase": "5",
+                "title": "Five",
+                "notebook": "05",
+                "specification": "the sequel",
+                "gates": [gate("5.1", "5.1.1")],
+            },
         ]
     }
 ).phases
@@ -120,9 +129,13 @@ def test_a_whole_green_run(journal: Journal) -> None:
     assert (four.seconds, four.database_seconds, four.unblocks) == (3.0, 0.25, ["B1"])
     assert [cell.state for cell in four.cells] == ["ran", "ran", "ran"]
     assert [(each.gate, each.verdict) for each in four.gates] == [("4.1", "PASS"), ("4.D", "PASS")]
+    assert [(each.gate, each.is_listed) for each in four.gates] == [("4.1", True), ("4.D", False)]
+    assert (four.specification, five.specification) == ("the plan", "the sequel")
     assert found.totals() == {
-        "gates": {"green": 2, "of": 2},
-        "tests": {"green": 3, "of": 3},
+        "specifications": [
+            {"name": "the plan", "gates": {"green": 1, "of": 1}, "tests": {"green": 2, "of": 2}},
+            {"name": "the sequel", "gates": {"green": 1, "of": 1}, "tests": {"green": 1, "of": 1}},
+        ],
         "own_gates": {"green": 1, "of": 1},
         "seconds": 6.0,
         "database_seconds": 0.5,
@@ -187,7 +200,10 @@ def test_a_missing_test_says_so_in_its_own_place(journal: Journal) -> None:
     first, second = found.phases[0].gates[0].tests
 
     assert (first.verdict, second.verdict, second.reason) == ("PASS", "UNKNOWN", NOT_EVALUATED)
-    assert found.totals()["tests"] == {"green": 2, "of": 3}
+    assert [each["tests"] for each in found.totals()["specifications"]] == [
+        {"green": 1, "of": 2},
+        {"green": 1, "of": 1},
+    ]
 
 
 def test_a_killed_cell_and_what_comes_after_it(journal: Journal) -> None:
@@ -350,27 +366,70 @@ def test_warnings_are_counted_once_each(journal: Journal) -> None:
     assert [phase.warnings for phase in compute([*events, warning]).phases] == [[], []]
 
 
-def test_totals_of_the_audit_are_24_gates_and_51_tests(journal: Journal, project: Project) -> None:
+def test_totals_of_the_audit_are_those_of_both_specifications(journal: Journal, project: Project) -> None:
     phases = load_gates(project).phases
     found = results.compute("r", whole_run(journal, phases), phases)
     totals = found.totals()
 
     assert found.verdict == "PASS"
-    assert (totals["gates"], totals["tests"]) == ({"green": 24, "of": 24}, {"green": 51, "of": 51})
-    assert totals["own_gates"]["green"] == totals["own_gates"]["of"] == sum(len(p.gates) for p in phases) - 24
+    assert {each["name"]: (each["gates"], each["tests"]) for each in totals["specifications"]} == {
+        name: ({"green": gates, "of": gates}, {"green": tests, "of": tests})
+        for name, (gates, tests) in SPECIFICATIONS.items()
+    }
+    listed = sum(gates for gates, _ in SPECIFICATIONS.values())
+    assert totals["own_gates"]["green"] == totals["own_gates"]["of"] == sum(len(p.gates) for p in phases) - listed
 
 
 @pytest.mark.parametrize(
     ("name", "listed"),
-    [("4.1", True), ("8a.3", True), ("8b.10", True), ("4.D", False), ("8a.B", False), ("P.1", False), ("R.8", False)],
+    [("4.1", True), ("8a.3", True), ("8b.10", True), ("MV-4.5", True), ("4.D", False), ("MV-2.C", False)],
 )
-def test_gates_of_the_specification_end_in_a_number(name: str, *, listed: bool) -> None:
-    assert results.is_listed(name) is listed
+@pytest.mark.parametrize("specification", ["the plan", None])
+def test_gates_of_a_specification_end_in_a_number(
+    journal: Journal, name: str, specification: str | None, *, listed: bool
+) -> None:
+    """Where a phase follows no document, every gate is the workbook's own, numbered or not."""
+    phase = PhaseDeclaration.model_validate(
+        {
+            "phase": "x",
+            "title": "X",
+            "notebook": "x",
+            "specification": specification,
+            "gates": [gate(name, f"{name}.1")],
+        }
+    )
+    found = results.compute("r", whole_run(journal, [phase]), [phase])
+    is_listed = listed and specification is not None
+
+    assert found.phases[0].gates[0].is_listed is is_listed
+    assert found.totals()["own_gates"]["of"] == (0 if is_listed else 1)
+    assert [each["gates"]["of"] for each in found.totals()["specifications"]] == ([1] if is_listed else [])
+
+
+def test_findings_are_those_of_their_own_phase(journal: Journal) -> None:
+    seen = {"sql": "SELECT 1", "rows": [{"n": 1}], "rows_seen": 1, "error": ""}
+    finding = {"event": "finding", "at": "now", "title": "one is one", "naive": seen, "corrected": seen}
+    found = compute(
+        inside(whole_run(journal, TWO), "04", {**finding, "phase": "4"}, {**finding, "phase": "5"}),
+    )
+
+    assert [phase.findings for phase in found.phases] == [
+        [{"title": "one is one", "naive": seen, "corrected": seen}],
+        [],
+    ]
+    assert found.verdict == "PASS"  # a finding judges nothing
 
 
 # -- pages
 
 NASTY = "<script>alert('x')</script> & \"größe\" 100%"
+
+
+NASTY_FINDING = {
+    **{"event": "finding", "phase": "4", "title": NASTY},
+    "naive": {"sql": NASTY, "rows": [], "rows_seen": 0, "error": f"ERROR {NASTY}"},
+    "corrected": {"sql": NASTY, "rows": [{NASTY: NASTY}], "rows_seen": 60, "error": ""},
+}
 
 
 class Read(HTMLParser):
@@ -401,7 +460,7 @@ def executed() -> nbformat.NotebookNode:
         new_output("display_data", {"text/plain": "ours", "text/html": Note(NASTY)._repr_html_()}),
         new_output("execute_result", {"text/plain": "t", "text/html": Table("T", ({"a": NASTY},)).frame._repr_html_()}),
         new_output("display_data", {"text/plain": f"plain {NASTY}", "text/html": f"<div>{NASTY}</div>"}),
-        new_output("display_data", {"text/plain": "<Figure size 900x340>", "image/png": "iVBORw0KGgo="}),
+        new_output("display_data", {"text/plain": f"Words of a picture. {NASTY}", "image/png": "iVBORw0KGgo="}),
         new_output("display_data", {"text/html": "<iframe src='https://example.org'></iframe>"}),
     ]
     state = {"gatebook": {"state": "interrupted"}, "papermill": {}}
@@ -427,7 +486,7 @@ def written(tmp_path: Path) -> Path:
     shown = {"have": [{NASTY: NASTY}], "want": [{NASTY: None}], "seconds": 0.1, "sql": NASTY, "reason": NASTY}
     shown |= {"have_rows": 60, "want_rows": 1}
     events = [event | shown if event.get("test") == "4.1.2" else event for event in journal.read()]
-    events = inside(events, "04", {"event": "cell_started", "notebook": "04", "cell": "gates"})
+    events = inside(events, "04", {"event": "cell_started", "notebook": "04", "cell": "gates"}, NASTY_FINDING)
     pages.write(folder, results.compute(folder.run_id, events, TWO))
     return tmp_path
 
@@ -460,12 +519,15 @@ def test_the_index_says_what_happened(written: Path) -> None:
 
     assert "✗ FAIL" in words
     assert (
-        "0 of 2 gates of the specification green 1 of 3 of its tests green 1 of 1 gates of the workbook itself green"
+        "0 of 1 gates of the plan green, 1 of 2 tests 0 of 1 gates of the sequel green, 0 of 1 tests "
+        "1 of 1 gates of the workbook itself green"
     ) in words
     assert "This run is incomplete: it proves only what is listed as green." in words
     assert "Still blocked: B1" in words
     assert "Cells that did not run to their end: gates (interrupted)" in words
     assert "· NOT REACHED Phase 5: Five" in words
+    assert f"Finding: {NASTY} as documented {NASTY} ✗ ERROR {NASTY} corrected {NASTY}" in words
+    assert "1 of 60 rows" in words
     assert "05.html" not in str(read.fetched)
 
 
@@ -508,7 +570,7 @@ def test_a_notebook_page_shows_prose_code_outputs_and_the_state_of_cells(written
     assert "<em>it</em>" in text
     assert "this cell: interrupted" in read.text
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in text
-    assert 'alt="Figure size 900x340"' in text
+    assert f'alt="Words of a picture. {html.escape(NASTY)}"' in text
     assert f"plain {NASTY}" in read.text
     assert "\x1b" not in text
     assert read.tags.count("table") == 1

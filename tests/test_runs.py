@@ -27,7 +27,7 @@ def test_a_folder_is_incomplete_until_it_is_finished(mine: Project) -> None:
     assert folder.path.stat().st_mode & 0o077 == 0
     final = folder.finish()
     assert final == mine.outputs / folder.run_id
-    assert names(final) == ["data", "html", "journal.jsonl", "notebooks"]
+    assert names(final) == ["data", "html", "journal.jsonl", "notebooks", "plans"]
     assert names(mine.outputs) == [folder.run_id, "latest"]
 
 

@@ -1,6 +1,6 @@
 """Single mutations of a correctly migrated database; a mutation names the tests that must go red."""
 
-from mutations import access, canonical, definitions, phases, rows, triggers
+from mutations import access, canonical, definitions, isolation, phases, rows, triggers, views
 from mutations.mutation import CANONICAL, GATES, Mutation
 
 __all__ = ["CANONICAL", "GATES", "MUTATIONS", "VIEW_MUTATIONS", "Mutation"]
@@ -17,4 +17,4 @@ MUTATIONS = [
     *rows.mutations(),
     *phases.mutations(),
 ]
-VIEW_MUTATIONS = [*canonical.view_mutations()]
+VIEW_MUTATIONS = [*canonical.view_mutations(), *views.mutations(), *isolation.mutations()]

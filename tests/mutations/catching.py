@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from conftest import ROOT, Databases, run_notebook
-from gatebook import migrations, timings
+from gatebook import charts, migrations, timings
 from gatebook.catalog import Query
 from gatebook.database import Database
 from gatebook.declarations import PhaseDeclaration, load
@@ -23,6 +23,7 @@ from gatebook.display import TestResult
 from gatebook.project import PROJECT_VARIABLE
 from mutations.mutation import CANONICAL, GATES, Edit, Mutation
 
+CHARTS = ("before_and_after", "plan", "latency_distributions", "refresh_history")  # slow to draw, and judge nothing
 TIMED = "MV-4.4.3"  # the one test that needs many executions
 
 
@@ -87,7 +88,7 @@ def catching(databases: Databases, legacy: Database, migrated: Database) -> Iter
 
 @contextmanager
 def in_a_hurry(databases: Databases) -> Iterator[None]:
-    """More than a thousand notebooks: files that stay the same are read once, and nothing waits for the disk."""
+    """More than a thousand notebooks: files that stay the same are read once, and nothing waits for the disk or is drawn."""
     read = cache(load)
     with pytest.MonkeyPatch.context() as patch, databases.maintenance() as connection:
         patch.setattr("gatebook.phase.load_canonical", lambda _project: CANONICAL)
@@ -97,6 +98,8 @@ def in_a_hurry(databases: Databases) -> Iterator[None]:
         patch.setattr(migrations, "chain", cache(migrations.chain))
         patch.setattr(ScriptDirectory, "from_config", _Scripts())
         patch.setattr(os, "fsync", lambda _file: None)
+        for name in CHARTS:
+            patch.setattr(charts, name, lambda *_given, **_named: None)
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
         yield

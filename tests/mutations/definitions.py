@@ -255,6 +255,7 @@ CONSTRAINTS = [
         "state may not be chargeback",
         replaced_constraint(LEDGER, "ck_revenue_ledger_state_valid", one_of("state", *STATES[:3])),
         "7.3.2",
+        at="8b",
     ),
     Mutation(
         "remediation may not be ignored",
@@ -301,12 +302,14 @@ COLUMNS = [
         "confidence_score with a digit less",
         f"ALTER TABLE {ALLOCATIONS} ALTER COLUMN confidence_score TYPE numeric(4,2)",
         "6.1.1 6.1.2 8b.D.1",
+        at="8b",
     ),
     Mutation(
         "confidence_score of any precision",
         f"ALTER TABLE {ALLOCATIONS} ALTER COLUMN confidence_score TYPE numeric",
         "6.1.1 C.1.3",
         reason="type is 'numeric'",
+        at="8b",
     ),
     Mutation(
         "api_key_hash shorter",
@@ -361,6 +364,7 @@ COLUMNS = [
         f"ALTER TABLE {LEDGER} DROP COLUMN amount_cents, "
         "ADD COLUMN amount_cents integer GENERATED ALWAYS AS (revenue_cents) STORED NOT NULL",
         "7.1.1 8b.S.1",
+        at="8b",
     ),
     Mutation(
         "from_state required",

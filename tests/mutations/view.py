@@ -16,6 +16,8 @@ MADE_BY = {
     "mv_reconciliation_status": LATEST,
 }
 READ_THROUGH = {name: view.read_through for name, view in CONTRACT.views.items()}
+Change = tuple[str, str]  # what stands there, and what stands there instead
+
 CONTRACT_FILE = "params/api_contract.yaml"
 REFRESH = "refresh_materialized_view(regclass, interval)"
 OWN_ROWS = "WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid"
@@ -23,35 +25,35 @@ OWN_ROWS = "WHERE tenant_id = nullif(current_setting('app.current_tenant_id', tr
 _FILES = {path.name.partition("_")[0]: path for path in (ROOT / "alembic" / "versions").glob("*.py")}
 
 
-def revision(number: str, old: str, new: str) -> tuple[Edit, ...]:
+def revision(number: str, *changes: Change) -> tuple[Edit, ...]:
     """The migration says something else."""
-    return (Edit(str(_FILES[number].relative_to(ROOT)), old, new),)
+    return tuple(Edit(str(_FILES[number].relative_to(ROOT)), *change) for change in changes)
 
 
 def also(number: str, statement: str) -> tuple[Edit, ...]:
     """The migration does something more."""
-    return revision(number, "\n\n\ndef downgrade", f'\n    op.execute("""{statement}""")\n\n\ndef downgrade')
+    return revision(number, ("\n\n\ndef downgrade", f'\n    op.execute("""{statement}""")\n\n\ndef downgrade'))
 
 
 def contract(old: str, new: str) -> tuple[Edit, ...]:
     return (Edit(CONTRACT_FILE, old, new),)
 
 
-def remade(view: str, *changes: tuple[str, str], index: str = "") -> str:
+def remade(view: str, *changes: Change, index: str = "") -> str:
     """A materialized view made anew by its owner, and the view over it: its definition in other words, all else as it was.
 
     index  definition of its index, where that is another
     """
-    definition = _statement(MADE_BY[view], f"CREATE MATERIALIZED VIEW {view} AS")
+    made = definition(view)
     for old, new in changes:
-        assert old in definition, f"{view} does not say {old!r}"
-        definition = definition.replace(old, new)
+        assert old in made, f"{view} does not say {old!r}"
+        made = made.replace(old, new)
     indexes = CANONICAL.views[view].indexes
     return ";\n".join(
         [
             f"SET ROLE {OWNER}",
             f"DROP MATERIALIZED VIEW {view} CASCADE",
-            definition,
+            made,
             *([index] if index else [each.definition for each in indexes.values()]),
             *(f"COMMENT ON INDEX {name} IS {literal(each.comment)}" for name, each in indexes.items()),
             *_comments(view),
@@ -63,7 +65,7 @@ def remade(view: str, *changes: tuple[str, str], index: str = "") -> str:
     )
 
 
-def shown(view: str, *changes: tuple[str, str]) -> str:
+def shown(view: str, *changes: Change) -> str:
     """The view over a materialized view in other words; rights and comments stay."""
     statement = _scoped(view).replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
     for old, new in changes:
@@ -72,7 +74,7 @@ def shown(view: str, *changes: tuple[str, str]) -> str:
     return statement
 
 
-def refreshing(*changes: tuple[str, str]) -> str:
+def refreshing(*changes: Change) -> str:
     """The function of refreshes in other words; rights and comment stay."""
     text = _statement(LOG, "CREATE FUNCTION refresh_materialized_view(").replace("CREATE", "CREATE OR REPLACE", 1)
     for old, new in changes:
@@ -81,9 +83,8 @@ def refreshing(*changes: tuple[str, str]) -> str:
     return text
 
 
-def without(statement: str, number: str) -> str:
-    """The whole statement of a migration that begins like this."""
-    return _statement(number, statement)
+def definition(view: str) -> str:
+    return _statement(MADE_BY[view], f"CREATE MATERIALIZED VIEW {view} AS")
 
 
 def _scoped(view: str) -> str:
@@ -93,8 +94,9 @@ def _scoped(view: str) -> str:
 def _statement(number: str, beginning: str) -> str:
     """The statement of a migration that begins like this, up to its closing quotes."""
     text = _FILES[number].read_text(encoding="utf-8")
-    (found,) = set(re.findall(rf'"""\s*({re.escape(beginning)}.*?)"""', text[text.index("def upgrade") :], re.DOTALL)[:1])
-    return str(found).rstrip()
+    found = re.search(rf'"""\s*({re.escape(beginning)}.*?)"""', text[text.index("def upgrade") :], re.DOTALL)
+    assert found, f"{number} has no statement {beginning!r}"
+    return found[1].rstrip()
 
 
 def _comments(view: str) -> list[str]:
