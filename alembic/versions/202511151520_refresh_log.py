@@ -120,11 +120,13 @@ def upgrade() -> None:
                         ) INTO entry.was_concurrent
                         FROM pg_catalog.pg_class AS c
                         WHERE c.oid = view::oid;
+                    entry.was_concurrent := coalesce(entry.was_concurrent, false);  -- dropped meanwhile
                     IF entry.was_concurrent THEN
                         EXECUTE pg_catalog.concat('REFRESH MATERIALIZED VIEW CONCURRENTLY ', entry.view_name);
                     ELSE
                         EXECUTE pg_catalog.concat('REFRESH MATERIALIZED VIEW ', entry.view_name);
                     END IF;
+                    entry.finished_at := pg_catalog.clock_timestamp();
                     EXECUTE pg_catalog.concat(
                         'SELECT pg_catalog.count(*), '
                         'coalesce(pg_catalog.sum(pg_catalog.hashtextextended((v.*)::text, 0)::numeric), 0)::text FROM ',
@@ -132,8 +134,9 @@ def upgrade() -> None:
                 EXCEPTION
                     WHEN query_canceled OR assert_failure OR others THEN
                         entry.error := pg_catalog.concat(SQLSTATE, ': ', SQLERRM);
+                        entry.was_concurrent := coalesce(entry.was_concurrent, false);
+                        entry.finished_at := pg_catalog.clock_timestamp();
                 END;
-                entry.finished_at := pg_catalog.clock_timestamp();
             END IF;
 
             INSERT INTO mv_refresh_log (
@@ -161,7 +164,7 @@ def upgrade() -> None:
             mv.view_name,
             mv.is_populated,
             success.finished_at AS refreshed_at,
-            pg_catalog.statement_timestamp() - success.finished_at AS age,
+            pg_catalog.statement_timestamp() - success.started_at AS age,
             (extract(epoch FROM success.finished_at - success.started_at) * 1000)::bigint AS duration_ms,
             attempt.started_at AS last_attempt_at,
             pg_catalog.left(attempt.error, 5) AS last_error
@@ -214,7 +217,8 @@ def upgrade() -> None:
     """)
     op.execute("""
         COMMENT ON COLUMN mv_refresh_log.finished_at IS
-            'INVARIANT: analytics_important. When the refresh ended, well or not; NULL when its turn never came.'
+            'INVARIANT: analytics_important. When the refresh ended, well or not, before its contents were counted; '
+            'NULL when its turn never came.'
     """)
     op.execute("""
         COMMENT ON COLUMN mv_refresh_log.rows IS
@@ -286,7 +290,7 @@ def upgrade() -> None:
     """)
     op.execute("""
         COMMENT ON COLUMN mv_refresh_status.age IS
-            'INVARIANT: analytics_important. Time since refreshed_at.'
+            'INVARIANT: analytics_important. Time since that refresh began: the contents are those of then.'
     """)
     op.execute("""
         COMMENT ON COLUMN mv_refresh_status.duration_ms IS

@@ -58,11 +58,11 @@ def upgrade() -> None:
             tenant_id,
             total_revenue,
             verified,
-            extract(epoch FROM now() - (
+            greatest(0, extract(epoch FROM statement_timestamp() - (
                 SELECT max(entry.updated_at)
                 FROM revenue_ledger AS entry
                 WHERE entry.tenant_id = mv_realtime_revenue.tenant_id
-            ))::integer AS data_freshness_seconds
+            )))::integer AS data_freshness_seconds
         FROM mv_realtime_revenue
         WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid
     """)

@@ -18,7 +18,7 @@ from gatebook.catalog import Query, Rows
 from gatebook.contract import Contract, Response, load_contract
 from gatebook.database import Database
 from gatebook.display import Finding, Note, Table, show
-from gatebook.errors import ConfigurationError, PhaseRefused
+from gatebook.errors import ConfigurationError, PhaseRefused, QueryFailed
 from gatebook.plans import Plan
 from gatebook.project import Project
 from gatebook.refresh import Refreshed
@@ -73,28 +73,33 @@ class Asking:
 
     def value(self, sql: str) -> Any:
         """The one value that a query returns, read-only; None where it returns no row."""
-        with self.reading() as connection:
+        with _told("phase.value"), self.reading() as connection:
             return catalog.execute(connection, sql).scalar_one_or_none()
 
     def request(self, endpoint: str, *, role: str, **given: Any) -> Response:
         """A response of the API, built as the role from its view and validated; the first items are shown."""
-        with self.reading() as connection:
+        with _told("phase.request"), self.reading() as connection:
             _set(connection, "role", role)
             response = contract.respond(connection, self.contract, endpoint, **given)
         note = f"{len(response.items)} items, {len(response.text):,} bytes of JSON"
         show(Table(self.contract.endpoint(endpoint).path, response.items[:FIRST_ITEMS], note=note))
         return response
 
-    def refresh(self, *views: str) -> list[Refreshed]:
-        """Refresh materialized views now, and keep that: what the log of refreshes says of each is shown."""
-        done = refreshes.refresh(self.database, views, **self.limits)
+    def refresh(self, *views: str, unless_recorded: bool = False) -> list[Refreshed]:
+        """Refresh materialized views now, and keep that: what the log of refreshes says of each is shown.
+
+        unless_recorded  leave alone what has been refreshed before: how it is now may be what somebody has to judge
+        """
+        with _told("phase.refresh"), self.reading() as connection:
+            wanted = [view for view in views if not (unless_recorded and refreshes.last(connection, view))]
+        done = refreshes.refresh(self.database, wanted, **self.limits)
         self._record("refreshed", views=[vars(each) for each in done])
         show(Table("Refreshed", tuple(vars(each) | {"seconds": each.seconds} for each in done)))
         return done
 
     def refresh_log(self) -> Rows:
         """The newest attempts to refresh: view, started_at, finished_at, rows, was_concurrent, requested_by, error"""
-        with self.reading() as connection:
+        with _told("phase.refresh_log"), self.reading() as connection:
             return tuple({"view": row["view_name"], **row} for row in refreshes.log(connection))
 
     def explain(self, name: str, query: Query | str, *, settings: Settings | None = None) -> Plan:
@@ -110,7 +115,7 @@ class Asking:
                 next_step="use letters, digits, - and _",
             )
         asked = query if isinstance(query, Query) else Query(query)
-        with self.reading() as connection:
+        with _told("phase.explain"), self.reading() as connection:
             for setting, value in (settings or {}).items():
                 _set(connection, setting, value)
             plan = explain.explain(connection, asked.sql, asked.parameters)
@@ -144,7 +149,8 @@ class Asking:
             return session
 
         asked = {name: query if isinstance(query, Query) else Query(query) for name, query in queries.items()}
-        measured = timings.measure_all(open_session, asked, executions=executions, floor=True)
+        with _told("phase.measure"):
+            measured = timings.measure_all(open_session, asked, executions=executions, floor=True)
         for each in measured:
             self._record("latencies", name=each.name, rows=each.rows, warm_ms=each.warm_ms, cold_ms=each.cold_ms)
         return measured
@@ -203,3 +209,17 @@ class Asking:
 def _set(connection: sa.Connection, name: str, value: str) -> None:
     statement = "SELECT pg_catalog.set_config(%(name)s, %(value)s, true)"
     connection.exec_driver_sql(statement, {"name": name, "value": value})
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """What the server refuses is a message, not a stack."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise QueryFailed(
+            f"the database answered with an error: {str(cause).splitlines()[0]}",
+            where=where,
+            next_step="mend the query, or run the notebooks before this one",
+        ) from error

@@ -103,11 +103,37 @@ class ViewDeclaration(Declared):
         return {"kind": self.kind, "comment": self.comment, "options": self.options, "populated": populated}
 
 
-class RoutineDeclaration(Declared):
-    """A function, or a sequence; by its comment and the phase that makes it."""
+class SequenceDeclaration(Declared):
+    comment: str | None = None
+    phase: str | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        return {"comment": self.comment}
+
+
+class FunctionDeclaration(Declared):
+    """A function: whose rights and settings it runs with, who but its owner may call it, and its very text.
+
+    body_md5  md5(prosrc)
+    """
 
     comment: str | None = None
     phase: str | None = None
+    security_definer: bool
+    config: list[str] = Field(default_factory=list)
+    callers: list[str] = Field(default_factory=list)
+    body_md5: str
+
+    def attributes(self) -> dict[str, Any]:
+        return {"comment": self.comment, **self.rights()}
+
+    def rights(self) -> dict[str, Any]:
+        return {
+            "security_definer": self.security_definer,
+            "config": ", ".join(self.config) or None,
+            "callers": ", ".join(self.callers) or None,
+            "body_md5": self.body_md5,
+        }
 
 
 class Canonical(Declared):
@@ -118,8 +144,8 @@ class Canonical(Declared):
     severities: dict[str, str]
     tables: dict[str, TableDeclaration]
     views: dict[str, ViewDeclaration] = Field(default_factory=dict)
-    functions: dict[str, RoutineDeclaration] = Field(default_factory=dict)
-    sequences: dict[str, RoutineDeclaration] = Field(default_factory=dict)
+    functions: dict[str, FunctionDeclaration] = Field(default_factory=dict)
+    sequences: dict[str, SequenceDeclaration] = Field(default_factory=dict)
     allowed_extra: dict[str, list[str]] = Field(default_factory=dict)
 
     def columns(self, table: str, *, phase: str | None = None) -> list[dict[str, Any]]:
@@ -164,10 +190,8 @@ class Canonical(Declared):
             wanted.update(_new_table(table, declared) if declared.phase == phase else _changes(table, declared, phase))
         for view, each in self.views.items():
             wanted.update(_of_view(view, each, phase))
-        for kind, routines in (("function", self.functions), ("sequence", self.sequences)):
-            made = {name: routine for name, routine in routines.items() if routine.phase == phase}
-            wanted.update({(kind, name): {"comment": each.comment} for name, each in made.items() if each.comment})
-            wanted.update({(kind, name): {} for name, each in made.items() if not each.comment})
+        wanted.update({("function", n): f.attributes() for n, f in self.functions.items() if f.phase == phase})
+        wanted.update({("sequence", n): s.attributes() for n, s in self.sequences.items() if s.phase == phase})
         return wanted
 
     def expected(self, phase: str | None, *, until: str | None) -> bool:

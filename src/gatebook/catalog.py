@@ -241,13 +241,20 @@ SELECT o.name || '.' || pg_catalog.quote_ident(a.attname) || ' to '
         "sequence": RELATIONS
         + """
 SELECT o.name AS object, pg_catalog.format_type(s.seqtypid, NULL) AS type, s.seqstart AS start,
-       s.seqincrement AS increment, s.seqmax AS max, s.seqmin AS min, s.seqcycle AS cycle
+       s.seqincrement AS increment, s.seqmax AS max, s.seqmin AS min, s.seqcycle AS cycle,
+       pg_catalog.obj_description(o.oid, 'pg_class') AS comment
   FROM ours o JOIN pg_catalog.pg_sequence s ON s.seqrelid = o.oid ORDER BY o.name
 """,
         "function": """
 SELECT p.oid::pg_catalog.regprocedure::text AS object, pg_catalog.pg_get_userbyid(p.proowner)::text AS owner,
        CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_catalog.pg_get_functiondef(p.oid) END AS definition,
-       pg_catalog.array_to_string(p.proacl, ', ') AS grants,
+       p.prosecdef AS security_definer, pg_catalog.array_to_string(p.proconfig, ', ') AS config,
+       pg_catalog.md5(p.prosrc) AS body_md5,
+       (SELECT pg_catalog.string_agg(
+                 CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(x.grantee)::text END, ', '
+                 ORDER BY x.grantee)
+          FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x
+         WHERE x.grantee <> p.proowner) AS callers,
        pg_catalog.obj_description(p.oid, 'pg_proc') AS comment
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'

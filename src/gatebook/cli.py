@@ -23,6 +23,8 @@ HELP = """An interactive, notebook-driven schema audit workbook for PostgreSQL.
 Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143 interrupted.
 """
 
+REFUSALS = ("42501", "42P01", "42883", "55P03", "57014", "53100", "25006")
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
 
 Params = Annotated[Path, typer.Option("--params", help="A params file: database, limits, scenario, sign-off.")]
@@ -38,10 +40,21 @@ def main() -> None:
     except GatebookError as error:
         sys.stderr.write(f"gatebook: {error}\n")
         sys.exit(error.exit_code)
-    except Exception:  # 1 would mean that a gate is red
+    except Exception as error:  # 1 would mean that a gate is red
+        refused = _by_the_server(error)
+        if refused:
+            sys.stderr.write(f"gatebook: the database refused: {refused}\n")
+            sys.exit(2)
         traceback.print_exc()
         sys.stderr.write("gatebook: this is a mistake in gatebook itself; nothing is proven\n")
         sys.exit(2)
+
+
+def _by_the_server(error: Exception) -> str:
+    """What PostgreSQL says where it lacked a privilege or an object; anything else would be a mistake of ours."""
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None) or ""
+    return f"{str(cause).splitlines()[0]} (SQLSTATE {state})" if state in REFUSALS else ""
 
 
 @app.command()

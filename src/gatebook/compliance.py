@@ -28,6 +28,10 @@ def divergences(canonical: Canonical, snapshot: Snapshot, *, until: str | None =
             rows += _of_view(canonical, name, view, snapshot)
             if all(canonical.expected(phase, until=until) for phase in view.revoked):
                 rows += _of_grants(name, view.grants, snapshot)
+    for name, function in canonical.functions.items():
+        have, want = snapshot.get(("function", name)), function.rights()
+        if canonical.expected(function.phase, until=until) and not _matches(have, want):
+            rows.append(_access("function", name, name, have, want))
     return sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["table"], row["object"]))
 
 

@@ -5,8 +5,8 @@ with float, and judged by its JSON Schema before anybody gets it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -96,6 +96,7 @@ class Endpoint(Declared):
     fields: dict[str, FieldContract]
     group_by: str | None = None
     order_by: str
+    raw: str
     response_schema: dict[str, Any]
 
     @property
@@ -149,6 +150,7 @@ class Response:
     text: str
     document: Mapping[str, Any]
     problems: tuple[str, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def items(self) -> Rows:
@@ -289,16 +291,44 @@ def respond(connection: sa.Connection, contract: Contract, endpoint: str, **give
             next_step="give dates as YYYY-MM-DD and ids as UUIDs",
         ) from None
     document = json.loads(text, parse_float=Decimal)
-    return Response(endpoint, text, document, tuple(_problems(document, declared)))
+    return Response(endpoint, text, document, tuple(_problems(document, declared)), given)
 
 
-def judge(what: str, responses: list[Response]) -> Verdict:
-    """Every response keeps its schema and holds something; the rows are a summary, the items stay with the caller."""
+def is_raw(connection: sa.Connection, contract: Contract, response: Response) -> str:
+    """Where the items are not those of the endpoint's raw query, asked by a role that sees all rows; or nothing."""
+    declared = contract.endpoint(response.endpoint)
+    parameters = {name: str(value) for name, value in response.given.items()}
+    asked = (
+        f"SELECT coalesce(pg_catalog.json_agg(item), '[]')::text FROM (\n{declared.raw.rstrip().rstrip(';')}\n) AS item"
+    )
+    wanted = json.loads(execute(connection, asked, parameters).scalar_one(), parse_float=Decimal)
+    have, want = (sorted(map(_exact, rows)) for rows in (response.items, wanted))
+    if have == want:
+        return ""
+    first = next((f"{a} instead of {b}" for a, b in zip(have, want, strict=False) if a != b), "")
+    return f"{len(have):,} items, {len(want):,} by the raw query; first difference: {first or 'their number'}"
+
+
+def _exact(item: Mapping[str, Any]) -> str:
+    """An item as text in which equal numbers are equal, however many zeros they end in."""
+    values = {name: value.normalize() if isinstance(value, Decimal) else value for name, value in item.items()}
+    return ", ".join(
+        f"{name} {format(Decimal(value), 'f') if isinstance(value, int | Decimal) else value}"
+        for name, value in sorted(values.items())
+    )
+
+
+def judge(what: str, responses: list[Response], *, wrong: Sequence[str] = ()) -> Verdict:
+    """Every response keeps its schema and holds something; the rows are a summary, the items stay with the caller.
+
+    wrong  what is_raw() said of them
+    """
     have: Rows = tuple(
         {"endpoint": each.endpoint, "items": len(each.items), "valid": not each.problems, "bytes": len(each.text)}
         for each in responses
     )
     problems = [f"{each.endpoint}: {problem}" for each in responses for problem in each.problems]
+    problems += [f"other than the raw query: {text}" for text in wrong]
     if problems:
         return Fail(what, have, (), "; ".join(problems[:FIRST_PROBLEMS]))
     empty = [each.endpoint for each in responses if not each.items]

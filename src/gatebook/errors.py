@@ -8,6 +8,7 @@ GatebookError               exit code 2: could not tell, or wrong use
 │   ├── LockTimeout         another session held a table for longer than lock_timeout_ms
 │   └── StatementTimeout    one statement ran for longer than statement_timeout_ms
 ├── ScenarioRefused         the scenario cannot be loaded into this database
+├── QueryFailed             a query of a notebook, or of a command, that the server answered with an error
 ├── StatementRefused        a statement that may not be explained or timed: it writes, or is not one query
 ├── EmptySample             percentiles of no measurement at all
 ├── PhaseRefused            a phase may not start: out of order, unproven predecessor, unfit database
@@ -67,6 +68,10 @@ class StatementTimeout(MigrationFailed):
 
 class ScenarioRefused(GatebookError):
     """The scenario cannot be loaded into this database."""
+
+
+class QueryFailed(GatebookError):
+    """A query of a notebook, or of a command, that the server answered with an error."""
 
 
 class StatementRefused(GatebookError):

@@ -52,6 +52,7 @@ def access_path(
     index: str | Collection[str] = (),
     index_only: bool = False,
     no_sequential_scan_of: str | Collection[str] = (),
+    no_reading_of: str | Collection[str] = (),
     max_cost: float | None = None,
     max_ms: float | None = None,
 ) -> Verdict:
@@ -61,10 +62,12 @@ def access_path(
     index_only             True: they are read by index-only scans, and nothing else
     no_sequential_scan_of  tables without schema that the plan may not scan, executed this time or not; a partition
                            has a name of its own
+    no_reading_of          tables that the plan may not touch in any way
     max_cost, max_ms       below which the planner's cost and the execution on the server stay
     """
     claims = [*_claims_on_indexes(plan, _names(index), index_only=index_only)]
     claims += _claims_on_scans(plan, _names(no_sequential_scan_of))
+    claims += _claims_on_reading(plan, _names(no_reading_of))
     claims += _claims_on_numbers(plan, {"total_cost": max_cost, "execution_ms": max_ms})
     have, want = (_path(plan),), ({claim.key: claim.wanted for claim in claims},) if claims else ()
     problems = [claim.problem for claim in claims if claim.problem]
@@ -188,6 +191,12 @@ def _claims_on_scans(plan: Plan, tables: Collection[str]) -> Iterator[_Claim]:
         scanned = ", ".join(sorted(set(plan.sequential_scans) & set(tables)))
         wanted = f"none of {', '.join(tables)}"
         yield _Claim("sequential_scans", wanted, f"sequential scan of {scanned}" if scanned else "")
+
+
+def _claims_on_reading(plan: Plan, tables: Collection[str]) -> Iterator[_Claim]:
+    if tables:
+        read = ", ".join(sorted({str(node.relation) for node in plan.nodes} & set(tables)))
+        yield _Claim("reads", f"none of {', '.join(tables)}", f"it reads {read}" if read else "")
 
 
 def _claims_on_numbers(plan: Plan, limits: Mapping[str, float | None]) -> Iterator[_Claim]:

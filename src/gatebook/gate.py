@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import sqlalchemy as sa
 from psycopg.sql import Identifier, Literal
 
@@ -188,12 +189,14 @@ class Gate:
         return self._judged(test, judge, kinds=("accepted",))
 
     def responds(self, test: str, endpoint: str, *requests: Mapping[str, Any], role: str) -> TestResult:
-        """The response to each request, built as the role, keeps its schema and holds something."""
+        """The response to each request, built as the role, keeps its schema and holds what the raw query gives."""
 
         def judge(connection: sa.Connection) -> Verdict:
             execute(connection, f"SET LOCAL ROLE {Identifier(role).as_string()}")
             made = [contract.respond(connection, self.phase.contract, endpoint, **each) for each in requests]
-            return contract.judge(self._says(test).says, made)
+            execute(connection, "RESET ROLE")
+            wrong = [contract.is_raw(connection, self.phase.contract, each) for each in made]
+            return contract.judge(self._says(test).says, made, wrong=[text for text in wrong if text])
 
         return self._judged(test, judge, kinds=("data",))
 
@@ -273,8 +276,10 @@ class Gate:
             verdict = Unknown(says, reason=f"the database answered with an error: {str(error.orig).splitlines()[0]}")
         except sa.exc.SQLAlchemyError as error:
             verdict = Unknown(says, reason=f"the query cannot be judged: {str(error).splitlines()[0]}")
-        except (PhaseRefused, StatementRefused) as error:
-            verdict = Unknown(says, reason=error.what)
+        except psycopg.Error as error:
+            verdict = Unknown(says, reason=f"the database answered with an error: {str(error).splitlines()[0]}")
+        except (ConfigurationError, PhaseRefused, StatementRefused) as error:
+            verdict = Unknown(says, reason=f"{error.what} ({error.where})" if error.where else error.what)
         result = TestResult(test, says, verdict, sql or ";\n\n".join(dict.fromkeys(sent)))
         self.phase.record_test(self.declared.gate, result, seconds=time.perf_counter() - started)
         self._seen.add(test)

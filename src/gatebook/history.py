@@ -110,17 +110,15 @@ def forget_what_is_gone(
     """Drop states and proofs of phases that this database no longer has, or has from another application."""
     here = migrations.position(project, migrations.current(connection))
     base_is_gone = False
-    for phase in gates.moving():
+    for phase in gates.phases:
         state = store.state(phase.phase, "after")
-        is_gone = state is None or migrations.position(project, phase.revision) > here
-        if phase.revision is None:  # an activity's rows last as long as the columns of the phases before it
-            is_gone = state is not None and base_is_gone
-        elif state is not None and not is_gone:
+        is_gone = phase.revision is not None and (state is None or migrations.position(project, phase.revision) > here)
+        if phase.revision is not None and state is not None and not is_gone:
             now = marks(connection, canonical, phase.phase)  # a column that is missing is a fault, not another one
             is_gone = any(mark != state.marks.get(column, mark) for column, mark in now.items())
-        if is_gone:
+        base_is_gone = base_is_gone or is_gone
+        if base_is_gone:  # rows of an activity, and proofs, last as long as the phases before them
             store.forget(phase.phase)
-        base_is_gone = base_is_gone or (is_gone and phase.revision is not None)
 
 
 def is_proven(store: Store, phase: PhaseDeclaration) -> bool:

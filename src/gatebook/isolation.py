@@ -13,11 +13,15 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from gatebook import migrations
+from gatebook import compare, migrations
 from gatebook.catalog import RELATIONS, Query, execute
+from gatebook.compare import Comparison
+from gatebook.contract import ViewContract, load_contract
 from gatebook.subject import Examination, Subject
 from gatebook.verdicts import Fail, Pass, Rows, Unknown, Verdict
 
+FEWEST = 2
+TOO_FEW = "fewer than two customers have rows, so nothing is proven"
 CUSTOMERS = 3  # the examination looks through the eyes of this many, those with the most rows first
 
 READABLE = (
@@ -30,9 +34,28 @@ SELECT o.name AS relation,
  WHERE o.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND (pg_catalog.has_table_privilege(%(role)s, o.oid, 'SELECT')
         OR pg_catalog.has_any_column_privilege(%(role)s, o.oid, 'SELECT'))
+   AND (SELECT pg_catalog.has_schema_privilege(%(role)s, c.relnamespace, 'USAGE')
+          FROM pg_catalog.pg_class c WHERE c.oid = o.oid)
  ORDER BY o.name
 """
 )
+
+# What a role could use beside its own rights. Membership that is only for administering (16+) is no way.
+WAYS = """
+SELECT 'attribute' AS kind, 'superuser' AS way FROM pg_catalog.pg_roles WHERE rolname = %(role)s AND rolsuper
+UNION ALL
+SELECT 'attribute', 'bypasses row security' FROM pg_catalog.pg_roles WHERE rolname = %(role)s AND rolbypassrls
+UNION ALL
+SELECT 'member of', r.rolname::text FROM pg_catalog.pg_roles r
+ WHERE r.rolname <> %(role)s AND pg_catalog.pg_has_role(%(role)s, r.oid, 'MEMBER')
+UNION ALL
+SELECT 'function', p.oid::pg_catalog.regprocedure::text
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ WHERE p.prosecdef AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+   AND pg_catalog.has_function_privilege(%(role)s, p.oid, 'EXECUTE')
+   AND pg_catalog.has_schema_privilege(%(role)s, n.oid, 'USAGE')
+ ORDER BY 1, 2
+"""
 
 LEAK = """
 CREATE FUNCTION pg_temp.gatebook_is_shown(value text) RETURNS boolean LANGUAGE plpgsql COST 0.0001
@@ -107,24 +130,93 @@ def nothing_without(scope: Scope, *roles: str) -> Examination:
     return examination
 
 
-def nothing_leaks(role: str, scope: Scope) -> Examination:
+def nothing_leaks(scope: Scope, *roles: str) -> Examination:
     """A cheap function in a WHERE clause, which the planner would like to call first, is shown own rows alone."""
 
     def examination(subject: Subject) -> Verdict:
-        what = f"as {role}, a function of the reader's own is never shown another customer's row"
+        what = "a function of the reader's own is never shown another customer's row"
         connection = subject.connection
-        customers = _customers(connection, scope)[:1]
-        relations, unknown = _relations(connection, role, scope)
+        customers = _customers(connection, scope)
         execute(connection, LEAK)
         for path in ("indexscan", "indexonlyscan", "bitmapscan"):
             execute(connection, f"SET LOCAL enable_{path} = off")
-        rows = []
-        for customer in customers:
-            _be(connection, role, scope.setting, customer)
-            for relation in relations:
-                rows.append(_shown_to(connection, relation, customer))
-            execute(connection, "RESET ROLE")
+        rows: list[dict[str, Any]] = []
+        unknown: list[str] = []
+        for role in roles:
+            relations, unclear = _relations(connection, role, scope)
+            unknown += unclear
+            for customer in customers:
+                _be(connection, role, scope.setting, customer)
+                rows += [
+                    {"role": role, "customer": customer, **_shown_to(connection, each, customer)} for each in relations
+                ]
+                execute(connection, "RESET ROLE")
         return _judge(what, rows, unknown, customers)
+
+    return examination
+
+
+def has_no_other_way(*roles: str) -> Examination:
+    """The roles can become no other role, bypass nothing, and call no undeclared function with its owner's rights."""
+
+    def examination(subject: Subject) -> Verdict:
+        what = f"{', '.join(roles)} have no way around their own rights"
+        declared = subject.canonical.functions
+        rows: list[dict[str, Any]] = []
+        for role in roles:
+            found = Query(WAYS, {"role": role}).run(subject.connection)
+            rows += [{"role": role, **row} for row in found if row["way"] not in {*declared, *roles}]
+        if not Query("SELECT FROM pg_catalog.pg_roles WHERE rolname = ANY(%(roles)s)", {"roles": list(roles)}).run(
+            subject.connection
+        ):
+            return Unknown(what, reason="none of the roles is there")
+        problems = [f"{row['role']}: {row['kind']} {row['way']}" for row in rows]
+        return Fail(what, tuple(rows), (), "; ".join(problems)) if problems else Pass(what, tuple(rows), ())
+
+    return examination
+
+
+def scoped_views_agree(scope: Scope) -> Examination:
+    """Each view that applications read shows, for each customer, exactly what the materialized view has of them."""
+
+    def examination(subject: Subject) -> Verdict:
+        what = "each scoped view shows what its materialized view holds of the customer"
+        connection = subject.connection
+        customers = _customers(connection, scope)
+        rows: list[dict[str, Any]] = []
+        problems: list[str] = []
+        for customer in customers:
+            setting = {"name": scope.setting, "value": customer}
+            execute(connection, "SELECT pg_catalog.set_config(%(name)s, %(value)s, true)", setting)
+            for name, view in load_contract(subject.project).views.items():
+                found = compare.compare(connection, _scoped(name, view, scope, customer))
+                judged = compare.verdict(what, _scoped(name, view, scope, customer), found)
+                rows.append({"view": view.read_through, "customer": customer, "rows": found.rows_view, "of": name})
+                if found.rows_raw or found.rows_view or found.problem:  # not every customer has rows in every view
+                    problems += [] if judged.is_green else [f"{view.read_through}: {judged.reason}"]
+        if problems:
+            return Fail(what, tuple(rows), (), "; ".join(dict.fromkeys(problems)))
+        empty = {row["view"] for row in rows} - {row["view"] for row in rows if row["rows"]}
+        if empty or len(customers) < FEWEST:
+            return Unknown(what, tuple(rows), (), f"no rows in {', '.join(sorted(empty))}" if empty else TOO_FEW)
+        return Pass(what, tuple(rows))
+
+    return examination
+
+
+def is_denied(role: str, *statements: str) -> Examination:
+    """Each of the statements fails as the role, with SQLSTATE 42501."""
+
+    def examination(subject: Subject) -> Verdict:
+        what = f"{role} may not do that"
+        rows = [{"statement": text, **_attempted(subject.connection, role, text)} for text in statements]
+        want: Rows = tuple({"statement": text, "sqlstate": "42501"} for text in statements)
+        wrong = [
+            f"{row['statement']}: {row['sqlstate'] or 'it was done'}" for row in rows if row["sqlstate"] != "42501"
+        ]
+        if wrong or not rows:
+            return Fail(what, tuple(rows), want, "; ".join(wrong) or "nothing was tried")
+        return Pass(what, tuple(rows), want)
 
     return examination
 
@@ -155,6 +247,15 @@ def _relations(connection: sa.Connection, role: str, scope: Scope) -> tuple[list
     return [row for row in asked if row["owner"]], [str(row["relation"]) for row in asked if not row["owner"]]
 
 
+def _scoped(name: str, view: ViewContract, scope: Scope, customer: str) -> Comparison:
+    names = [*view.key, *view.measures]
+    listed = ", ".join(sql.Identifier(column).as_string() for column in names)
+    own = f"{sql.Identifier(scope.column).as_string()}::text = {sql.Literal(customer).as_string()}"
+    raw = f"SELECT {listed} FROM {sql.Identifier(name).as_string()} WHERE {own}"
+    seen = f"SELECT {listed} FROM {sql.Identifier(view.read_through).as_string()}"
+    return Comparison(raw, seen, key=tuple(view.key), measures=tuple(view.measures), view=name)
+
+
 def _be(connection: sa.Connection, role: str, setting: str, customer: str | None) -> None:
     """Become the role, with this customer; None leaves the setting as it is."""
     if customer is not None:
@@ -168,9 +269,10 @@ def _be(connection: sa.Connection, role: str, setting: str, customer: str | None
 
 def _count(connection: sa.Connection, relation: Mapping[str, Any], customer: str | None) -> dict[str, Any]:
     """How many rows are seen, and how many of them are not the customer's; or why it could not be read."""
+    name, owner = (str(relation[key]).replace("%", "%%") for key in ("relation", "owner"))
     statement = (
-        f"SELECT count(*) AS rows, count(*) FILTER (WHERE ({relation['owner']})::text IS DISTINCT FROM %(customer)s) "
-        f"AS of_others FROM {relation['relation']}"
+        f"SELECT count(*) AS rows, count(*) FILTER (WHERE ({owner})::text IS DISTINCT FROM %(customer)s) AS of_others "
+        f"FROM {name}"
     )
     try:
         with connection.begin_nested():
@@ -210,10 +312,14 @@ def _shown(connection: sa.Connection, relation: Mapping[str, Any]) -> list[str]:
 
 
 def _attempt(connection: sa.Connection, role: str, relation: str) -> dict[str, Any]:
+    return _attempted(connection, role, f"SELECT FROM {sql.Identifier(relation).as_string()} LIMIT 1")
+
+
+def _attempted(connection: sa.Connection, role: str, statement: str) -> dict[str, Any]:
     savepoint = connection.begin_nested()
     try:
         execute(connection, f"SET LOCAL ROLE {sql.Identifier(role).as_string()}")
-        execute(connection, f"SELECT FROM {sql.Identifier(relation).as_string()} LIMIT 1")
+        execute(connection, statement)
     except sa.exc.DBAPIError as error:
         return {"sqlstate": getattr(error.orig, "sqlstate", None), "message": str(error.orig).splitlines()[0]}
     finally:
@@ -240,8 +346,9 @@ def _judge(what: str, rows: Sequence[Mapping[str, Any]], unknown: list[str], cus
     seen = [f"{row['relation']} ({row['of_others']:,} rows)" for row in rows if row["of_others"]]
     if seen or unknown:
         return Fail(what, tuple(rows), want, _say(seen, unknown, rows))
-    if _unread(rows) or not customers or not any(row["rows"] for row in rows):
-        return Unknown(what, tuple(rows), want, _unread(rows) or "no customer saw any row, so nothing is proven")
+    if _unread(rows) or len(customers) < FEWEST or not any(row["rows"] for row in rows):
+        nothing = TOO_FEW if len(customers) < FEWEST else "no customer saw any row, so nothing is proven"
+        return Unknown(what, tuple(rows), want, _unread(rows) or nothing)
     return Pass(what, tuple(rows), want)
 
 

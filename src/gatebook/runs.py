@@ -126,19 +126,20 @@ def latest(project: Project) -> Path | None:
 
 
 def kept(project: Project, name: str, *, database: str) -> tuple[str, Any] | None:
-    """What the newest finished run kept under a name, with its id; None where it was of another database.
+    """What the newest finished run of a database kept under a name, with the run's id; None where none has kept it.
 
     name      path of a JSON file within the run's folder
-    database  as its record says it
+    database  as the record of a run says it
     """
-    folder = latest(project)
-    try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if folder else {}
-        if folder is None or results["facts"]["database"] != database:
-            return None
-        return folder.name, json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError):
-        return None
+    for kept_file in sorted(project.outputs.glob(f"*Z-*/{name}"), reverse=True):
+        folder = project.outputs / kept_file.relative_to(project.outputs).parts[0]
+        try:
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            if not folder.suffix and results["facts"]["database"] == database:
+                return folder.name, json.loads(kept_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -67,7 +67,7 @@ class Console:
             self.bar.advance(self.task)
         green = sum(test.verdict == "PASS" for test in gate.tests)
         tests = f"({green} of {len(gate.tests)} tests)"
-        self.out.print(f"  {_badge(gate.verdict)} {gate.gate:<5} {escape(gate.title)} {tests}")
+        self.out.print(f"  {_badge(gate.verdict)} {gate.gate:<6} {escape(gate.title)} {tests}")
 
     def phase(self, outcome: PhaseOutcome) -> None:
         self._hide()
@@ -135,7 +135,7 @@ def status(project: Project, database_name: str) -> None:
         for phase in gates.migrating():
             proof = store.proof(phase.phase) if history.is_proven(store, phase) else None
             said = f"proven by run {proof['run']} at {proof['at'][:19]}" if proof else "not proven"
-            out.print(f"  phase {phase.phase:<3} {said}")
+            out.print(f"  phase {phase.phase:<4} {said}")
     finally:
         database.close()
 

@@ -1,4 +1,7 @@
-"""Examinations of the revisions that make views: their place, their way back, and what a refresh does."""
+"""Examinations of the revisions that make views: their place, their way back, and what a refresh does.
+
+Views are named as in SQL: quoted where they must be.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -95,7 +98,7 @@ def every_key(view: str, source: str, *, key: str) -> Comparison:
     """The view has rows for exactly the keys that its source has; source: a table, and WHERE if it is not all of it."""
     column = sql.Identifier(key).as_string()
     raw = f"SELECT {column}, true AS has_rows FROM {source} GROUP BY {column}"
-    seen = f"SELECT {column}, true AS has_rows FROM {sql.Identifier(view).as_string()} GROUP BY {column}"
+    seen = f"SELECT {column}, true AS has_rows FROM {view} GROUP BY {column}"
     return Comparison(raw, seen, key=(key,), measures=("has_rows",), view=view)
 
 
@@ -139,7 +142,7 @@ def answers_after(query: str, want: Sequence[Mapping[str, Any]], *, statements: 
 
 
 def are_the_same_everywhere(views: Sequence[str], zones: Sequence[str]) -> Examination:
-    """Refreshed under each TimeZone, each view holds the same rows; rolled back."""
+    """Refreshed under each TimeZone, each view holds the same rows; readers go on meanwhile, and it is rolled back."""
 
     def examination(subject: Subject) -> Verdict:
         what = f"refreshed under {', '.join(zones)}, each view holds the same"
@@ -147,7 +150,7 @@ def are_the_same_everywhere(views: Sequence[str], zones: Sequence[str]) -> Exami
         for view in views:
             for zone in zones:
                 execute(subject.connection, f"SET LOCAL TimeZone = {sql.Literal(zone).as_string()}")
-                execute(subject.connection, f"REFRESH MATERIALIZED VIEW {sql.Identifier(view).as_string()}")
+                execute(subject.connection, f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view}")
                 execute(subject.connection, "SET LOCAL TimeZone = 'UTC'")
                 number, checksum = contents_checksum(subject.connection, view)
                 rows.append({"view": view, "refreshed_under": zone, "rows": number, "checksum": checksum})
@@ -169,7 +172,8 @@ def are_the_same_everywhere(views: Sequence[str], zones: Sequence[str]) -> Exami
 def comes_back(phase: str) -> Examination:
     """Downgrading takes away what the phase declares and nothing else; upgrading restores catalog and contents.
 
-    Where later revisions are applied too they go first, and what they made is not looked at. All is rolled back.
+    Where later revisions are applied too they go first, and what they made is not looked at. All is rolled back;
+    until then, readers of the views wait.
     """
 
     def examination(subject: Subject) -> Verdict:
@@ -178,24 +182,22 @@ def comes_back(phase: str) -> Examination:
         declared = subject.gates.phase(phase)
         before = subject.gates.before(phase)
         revision, down = declared.revision or "", before.revision if before else "base"
+        execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # others may write meanwhile
         if migrations.position(project, subject.revision) < migrations.position(project, revision):
             return Unknown(what, reason=f"revision {revision} is not in this database")
+        made = [name for name, view in subject.canonical.views.items() if phase in (view.phase, view.remade)]
+        views = [name for name in made if subject.canonical.views[name].kind == "materialized view"]
         try:
             migrations.downgrade(connection, project, revision)
-            there, contents = catalog.snapshot(connection), _contents(connection)
+            there, contents = catalog.snapshot(connection), _contents(connection, views)
             migrations.downgrade(connection, project, down or "base")
             gone = catalog.snapshot(connection)
             migrations.upgrade(connection, project, revision)
-            back, refilled = catalog.snapshot(connection), _contents(connection)
+            back, refilled = catalog.snapshot(connection), _contents(connection, views)
         except MigrationFailed as error:
             return Fail(what, reason=error.what)
-        wanted = set(subject.canonical.changes(phase))
-        taken = catalog.diff(there, gone)
-        stray = tuple(row for row in taken if not _is_of(row, wanted))
-        kept = sorted(f"{kind} {name}" for kind, name in _made(subject, phase) if (kind, name) in gone)
-        lost = catalog.diff(there, back)
-        problems = [f"downgrade changed what the phase did not make: {say_catalog(stray[:SAID])}"] if stray else []
-        problems += [f"downgrade left {', '.join(kept)}"] if kept else []
+        taken, lost = catalog.diff(there, gone), catalog.diff(there, back)
+        problems = _wrongly_taken(subject, phase, taken, gone)
         problems += [f"upgrade did not restore: {say_catalog(lost[:SAID])}"] if lost else []
         problems += ["the contents of a view are not what they were"] if contents != refilled else []
         have: Rows = tuple({key: row[key] for key in ("change", "kind", "object", "attribute")} for row in taken)
@@ -204,6 +206,23 @@ def comes_back(phase: str) -> Examination:
         return Fail(what, have, (), "; ".join(problems)) if problems else Pass(what, have)
 
     return examination
+
+
+def _wrongly_taken(subject: Subject, phase: str, taken: Rows, gone: catalog.Snapshot) -> list[str]:
+    """Where a downgrade did too much, too little, or other than what was there before the phase."""
+    wanted, made = set(subject.canonical.changes(phase)), _made(subject, phase)
+    stray = tuple(row for row in taken if not _is_of(row, wanted))
+    kept = sorted(f"{kind} {name}" for kind, name in made if (kind, name) in gone)
+    past = subject.store.state(phase, "before")
+    other = tuple(
+        row
+        for row in (catalog.diff(past.catalog, gone) if past else ())
+        if _is_of(row, wanted - made) and row["attribute"] != "populated"  # some contents cannot be made again
+    )
+    problems = [f"downgrade changed what the phase did not make: {say_catalog(stray[:SAID])}"] if stray else []
+    problems += [f"downgrade left {', '.join(kept)}"] if kept else []
+    problems += [f"downgrade made other than it was before the phase: {say_catalog(other[:SAID])}"] if other else []
+    return problems
 
 
 def _made(subject: Subject, phase: str) -> set[catalog.Key]:
@@ -220,29 +239,24 @@ def _is_of(row: catalog.Row, wanted: set[catalog.Key]) -> bool:
     return (kind, name) in wanted or (owned != name and any((each, owned) in wanted for each in ("table", "sequence")))
 
 
-def _contents(connection: sa.Connection) -> dict[str, tuple[int, str]]:
-    """The checksum of every materialized view."""
-    names = execute(
-        connection,
-        "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c "
-        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname !~ '^pg_' "
-        "WHERE c.relkind = 'm' AND c.relispopulated ORDER BY 1",
-    ).scalars()
-    return {str(name): contents_checksum(connection, str(name)) for name in list(names)}
+def _contents(connection: sa.Connection, views: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """The checksum of each view, refreshed first: what it holds now must not depend on who wrote since."""
+    for view in views:
+        execute(connection, f"REFRESH MATERIALIZED VIEW {view}")
+    return {view: contents_checksum(connection, view) for view in views}
 
 
 def _refreshed(connection: sa.Connection, what: str, views: Sequence[str]) -> Verdict:
     rows: list[dict[str, Any]] = []
     for view in views:
-        name = sql.Identifier(view).as_string()
         savepoint = connection.begin_nested()
         try:
-            execute(connection, f"REFRESH MATERIALIZED VIEW CONCURRENTLY {name}")
+            execute(connection, f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view}")
         except sa.exc.DBAPIError as error:
             savepoint.rollback()
             reason = f"{view}: {str(error.orig).splitlines()[0]}"
             return Fail(what, tuple(rows), (), reason)
-        rows.append({"view": view, "rows": execute(connection, f"SELECT count(*) FROM {name}").scalar_one()})
+        rows.append({"view": view, "rows": execute(connection, f"SELECT count(*) FROM {view}").scalar_one()})
     if not rows or not all(row["rows"] for row in rows):
         return Unknown(what, tuple(rows), (), "a view without rows proves nothing")
     return Pass(what, tuple(rows))
