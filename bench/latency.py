@@ -72,7 +72,12 @@ REQUESTS = {
 
 # What the planner would not choose may be faster: the best of these counts.
 SCANS = ("seqscan", "indexscan", "bitmapscan")
-PLANNERS: Sequence[Sequence[str]] = ((), ("seqscan", "bitmapscan"), ("seqscan", "indexscan"), ("indexscan", "bitmapscan"))
+PLANNERS: Sequence[Sequence[str]] = (
+    (),
+    ("seqscan", "bitmapscan"),
+    ("seqscan", "indexscan"),
+    ("indexscan", "bitmapscan"),
+)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from psycopg import sql
 
 from gatebook.contract import load_contract
 from gatebook.database import Database
+from gatebook.embedded import SUPERUSER
 from gatebook.errors import GatebookError
 from gatebook.pairing import SAMPLE_ROWS, columns, compare, statement
 from gatebook.project import Project
 from loading import Session, open_session, run, timed
 
-SUPERUSER = "postgres"
 DEFINITION = "SELECT pg_catalog.pg_get_viewdef(%s::pg_catalog.regclass)"
 REFRESH = "SELECT error FROM refresh_materialized_view(%s::pg_catalog.regclass)"
 BINARIES = "SELECT setting FROM pg_catalog.pg_config WHERE name = 'BINDIR'"
@@ -47,6 +47,7 @@ def whole(database: Database, project: Project, view: str, *, rounds: int, step:
     Errors  GatebookError when the view differs from its source, or a refresh fails
     """
     comparison = load_contract(project).comparison(view)
+    program = psql_program(database)
     with closing(open_session(database)) as session, database.connect() as connection:
         definition = session.execute(DEFINITION, [view]).fetchone()
         text = statement(comparison, columns(connection, comparison.raw), sample_rows=SAMPLE_ROWS)
@@ -66,7 +67,7 @@ def whole(database: Database, project: Project, view: str, *, rounds: int, step:
             "aggregation": aggregate,
             "refresh": lambda: timed(lambda: refresh(session, view)),
             "comparison": lambda: timed(compare_all),
-            "psql": lambda: timed(lambda: psql(database, text)),
+            "psql": lambda: timed(lambda: psql(program, database, text)),
         }
         return in_turns(acts, rounds=rounds, step=step)
 
@@ -78,10 +79,17 @@ def refresh(session: Session, view: str) -> None:
         raise GatebookError(f"the refresh of {view} failed: {row and row[0]}")
 
 
-def psql(database: Database, text: str, *, user: str | None = None) -> None:
+def psql_program(database: Database) -> Path:
+    """The psql that came with the server; who asks must be superuser."""
+    with psycopg.connect(conninfo(database, user=SUPERUSER)) as session:
+        row: Any = session.execute(BINARIES).fetchone()
+    return Path(row[0]) / "psql"
+
+
+def psql(program: Path, database: Database, text: str, *, user: str | None = None) -> None:
     """Run statements by the psql that comes with the server; what they return is thrown away."""
     options = ["--no-psqlrc", "--quiet", "--no-align", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
-    command = [str(_binaries(database) / "psql"), *options, f"--dbname={conninfo(database, user=user)}"]
+    command = [str(program), *options, f"--dbname={conninfo(database, user=user)}"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise GatebookError(f"psql failed: {done.stderr.strip()}", where=str(database))
@@ -107,15 +115,10 @@ def copied(database: Database, empty: Database, folder: Path) -> float:
     files = {table: folder / f"{table}.copy" for table in tables}
     out = "".join(f"\\copy {table} TO {_quoted(file)}\n" for table, file in files.items())
     back = "".join(f"\\copy {table} FROM {_quoted(file)}\n" for table, file in files.items())
-    psql(database, out, user=SUPERUSER)
-    return timed(lambda: psql(empty, back, user=SUPERUSER))
+    program = psql_program(database)
+    psql(program, database, out, user=SUPERUSER)
+    return timed(lambda: psql(program, empty, back, user=SUPERUSER))
 
 
 def _quoted(file: Path) -> str:
     return sql.Literal(str(file)).as_string()
-
-
-def _binaries(database: Database) -> Path:
-    with psycopg.connect(conninfo(database, user=SUPERUSER)) as session:
-        row: Any = session.execute(BINARIES).fetchone()
-    return Path(row[0])

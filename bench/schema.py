@@ -13,8 +13,9 @@ from psycopg.rows import namedtuple_row
 
 # Primary keys, unique constraints and foreign keys of the tables, and foreign keys that point at them; these first.
 CONSTRAINTS = """
-SELECT k.conrelid::pg_catalog.regclass::text AS table, pg_catalog.quote_ident(k.conname) AS name, k.contype = 'f' AS is_foreign,
-       k.convalidated AS is_validated, pg_catalog.pg_get_constraintdef(k.oid) AS definition,
+SELECT k.conrelid::pg_catalog.regclass::text AS table, pg_catalog.quote_ident(k.conname) AS name,
+       k.contype = 'f' AS is_foreign, k.convalidated AS is_validated,
+       pg_catalog.pg_get_constraintdef(k.oid) AS definition,
        CASE WHEN k.contype <> 'f' THEN pg_catalog.pg_get_indexdef(k.conindid) END AS index_definition,
        pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment,
        CASE WHEN k.contype <> 'f' THEN pg_catalog.obj_description(k.conindid, 'pg_class') END AS index_comment
@@ -54,8 +55,8 @@ class Dismantling:
 
 
 def dismantling(session: psycopg.Connection[Any], tables: Sequence[str]) -> Dismantling:
-    """What these tables have, as statements. A unique key is made from an index, since indexes share the work better."""
-    cursor = session.cursor(row_factory=namedtuple_row)
+    """What these tables have, as statements. Keys are made from indexes, which sessions can build at the same time."""
+    cursor: psycopg.Cursor[Any] = session.cursor(row_factory=namedtuple_row)
     constraints = cursor.execute(CONSTRAINTS, {"tables": list(tables)}).fetchall()
     indexes = cursor.execute(INDEXES, {"tables": list(tables)}).fetchall()
     foreign = [each for each in constraints if each.is_foreign]

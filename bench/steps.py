@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parent
 COPY = "embedded/bench_copy"
 COPIED_AT_MOST = 1_000_000  # rows: ten times as many would take ten times as long
 LOADED_ONCE_FROM = 10_000_000  # rows: fewer are loaded several times
-ROUNDS = 3
+ROUNDS = 3  # at the most rows; small times vary more, so there are more of them
+MORE_ROUNDS = 7
 VIEWS = {"channel": CHANNEL, "revenue": REVENUE}
 PEERS = ("pandas", "datacompy", "pandas_text")
 PEER_TIMEOUT_S = 600
@@ -56,10 +57,16 @@ class Step:
         asked, notes = self.requests()
         return made | asked | self.comparisons(made["comparison channel"]), notes
 
+    @property
+    def length(self) -> int:
+        """How often it shows something."""
+        load = 2 * self._loads + 1 + (self.rows <= COPIED_AT_MOST)
+        return load + len(VIEWS) * 4 * self._rounds + len(latency.REQUESTS) + 1 + len(PEERS)
+
     def load(self) -> Made:
         """Loads and bare loads in turns; the last load stays, its views filled."""
         loads, floors = [], []
-        for _ in range(1 if self.rows >= LOADED_ONCE_FROM else ROUNDS):
+        for _ in range(self._loads):
             renew(self.database)
             self.show("load")
             loads.append(loading.load(self.database, self.project, self.rows).seconds)
@@ -91,11 +98,19 @@ class Step:
             seconds = measuring.copied(self.database, empty, Path(folder))
         return Figure(self.rows / seconds, seconds / load_s)
 
+    @property
+    def _loads(self) -> int:
+        return ROUNDS if self.rows < LOADED_ONCE_FROM else 1
+
+    @property
+    def _rounds(self) -> int:
+        return MORE_ROUNDS if self.rows < LOADED_ONCE_FROM else ROUNDS
+
     def views(self) -> Made:
         """What reads all source rows of each view."""
         made: Made = {}
         for key, view in VIEWS.items():
-            found = measuring.whole(self.database, self.project, view, rounds=ROUNDS, step=self.show)
+            found = measuring.whole(self.database, self.project, view, rounds=self._rounds, step=self.show)
             for name in ("refresh", "comparison"):
                 made[f"{name} {key}"] = Figure(found[name], found[name] / found["aggregation"])
             made[f"psql {key}"] = Figure(found["comparison"], found["comparison"] / found["psql"])

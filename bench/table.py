@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatebook.errors import ConfigurationError
+
 MILLION = 1_000_000
 BEGIN, END = "<!-- written by make bench ARGS=--write-docs -->", "<!-- until here -->"
 
@@ -126,20 +128,36 @@ def count(rows: int) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Put the text between the marks of a page, in place of what stands there.
+    """Put the text between the marks of a page, in place of what stands there."""
+    before, after = around(page)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
-    Errors  ValueError for a page without the marks
+
+def around(page: Path) -> tuple[str, str]:
+    """What stands before and after the marks.
+
+    Errors  ConfigurationError for a page without them
     """
     before, begin, rest = page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{page} lacks the marks {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise ConfigurationError(
+            "the page lacks the marks between which the table is written",
+            where=str(page),
+            next_step=f"put these two lines where it shall stand: {BEGIN} and {END}",
+        )
+    return before, after
 
 
 def _cells(key: str, line: Line, measured: Mapping[int, Figures]) -> list[str]:
     figures = [figures.get(key, Figure(reason="not measured")) for figures in measured.values()]
-    return [line.what, line.against, *(_cell(each, line.unit) for each in figures), _target(line), verdict(key, measured)]
+    return [
+        line.what,
+        line.against,
+        *(_cell(each, line.unit) for each in figures),
+        _target(line),
+        verdict(key, measured),
+    ]
 
 
 def _cell(figure: Figure, unit: str) -> str:

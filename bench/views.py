@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -29,6 +30,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = "bench-views.png"  # in outputs/, or in docs/images/ with --write-docs
 DATABASE = "embedded/bench"
 SMALLER = (100_000, 1_000_000, 10_000_000)
+BAR = "{desc}: |{bar}| {n_fmt}/{total_fmt} {postfix} [{elapsed}]"
 FEWEST, MOST = 1_000, 100_000_000
 
 
@@ -58,11 +60,19 @@ def measure(project: Project, rows: int, *, keep: bool = False) -> tuple[dict[in
     notes = []
     with workplace.only_one(project), workplace.scratch(DATABASE, project, keep=keep) as database:
         for size in sizes(rows):
+            started = time.monotonic()
             fewest = next(iter(measured.values()), {}).get("memory")
-            with tqdm(desc=count(size), unit=" steps", bar_format="{desc}: {postfix} [{elapsed}]", disable=None) as bar:
-                step = Step(database, project, size, bar.set_postfix_str, fewest.value if fewest else None)
+            with tqdm(desc=count(size), bar_format=BAR, leave=False, disable=None) as bar:
+
+                def show(what: str, bar: "tqdm[NoReturn]" = bar) -> None:
+                    bar.set_postfix_str(what)
+                    bar.update()
+
+                step = Step(database, project, size, show, fewest.value if fewest else None)
+                bar.reset(step.length)
                 measured[size], said = step.measure()
             notes += [f"{count(size)}: {each}." for each in said]
+            print(f"bench: {count(size)} measured in {time.monotonic() - started:.0f} s", file=sys.stderr)
         notes.append(f"{workplace.machine(database)}.")
     return measured, notes
 
@@ -71,6 +81,8 @@ def _run(rows: int, *, keep: bool, write_docs: bool) -> None:
     started = time.monotonic()
     project = Project.find(ROOT)
     _refuse(rows)
+    if write_docs:
+        table.around(PAGE)
     workplace.refuse_without_room(
         rows,
         disk_bytes=workplace.free_disk_bytes(project.home),
@@ -97,8 +109,12 @@ def _refuse(rows: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Measure the views, the comparison and the load.")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="allocations of the largest step (default: 10 million)")
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=…", description="Measure the views, the comparison and the load."
+    )
+    parser.add_argument(
+        "--rows", type=int, default=10_000_000, help="allocations of the largest step (default: 10 million)"
+    )
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and its picture")
     parser.add_argument("--keep", action="store_true", help=f"keep the largest database, {DATABASE}")
     return parser

@@ -1,6 +1,5 @@
 """Where the benchmark runs: room for it, one at a time, a database that does not stay, interrupts that clean up."""
 
-import contextlib
 import fcntl
 import os
 import platform

@@ -18,12 +18,14 @@ from psycopg import sql
 from command import Command
 from gatebook import catalog, scenario
 from gatebook.baseline import Store
+from gatebook.canonical import load_canonical
 from gatebook.catalog import Snapshot
 from gatebook.database import Database, open_database
 from gatebook.declarations import ScenarioParameters, load_gates
 from gatebook.embedded import OWNER
 from gatebook.errors import PhaseRed
 from gatebook.project import HOME_VARIABLE, OUTPUTS_VARIABLE, PROJECT_VARIABLE, Project
+from gatebook.subject import Subject
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4, seed=7, as_of="today")
@@ -113,7 +115,8 @@ class Databases:
         states = Store(self.project, template.server).folder
         if states.exists():
             shutil.copytree(states, Store(self.project, made.server).folder)
-        template.engine.dispose()
+        for each in (template, made):
+            each.engine.dispose()  # nobody is connected to either
         return made
 
     def drop(self, database: Database) -> None:
@@ -191,6 +194,28 @@ def migrated_copy(databases: Databases, migrated: Database) -> Iterator[Database
     databases.drop(copy)
 
 
+@pytest.fixture(scope="module")
+def untouched(databases: Databases, migrated: Database) -> Iterator[Database]:
+    """A copy for the tests of a module, which change it in transactions that they roll back, or not at all."""
+    copy = databases.copy(migrated)
+    yield copy
+    databases.drop(copy)
+
+
+@pytest.fixture
+def subject(databases: Databases, untouched: Database) -> Iterator[Subject]:
+    """What an examination looks at: a migrated database, in a transaction that ends with the test."""
+    with subject_of(untouched, databases.project) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def subject_of(database: Database, project: Project) -> Iterator[Subject]:
+    gates, canonical, store = load_gates(project), load_canonical(project), Store(project, database.server)
+    with database.connect(isolation_level="REPEATABLE READ") as connection:  # as an examination may ask for
+        yield Subject(project, gates, canonical, database.server, store, connection)
+
+
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An outputs folder of the test's own."""
@@ -224,6 +249,23 @@ def run_notebook(notebook: str, *, database: str, validator: str = "a test", **p
     finally:
         if "phase" in names:
             names["phase"].database.close()
+    return SimpleNamespace(**names)
+
+
+def copy_project(target: Path) -> Path:
+    """The project in a folder of its own, for a test to change."""
+    target.mkdir()
+    shutil.copy(ROOT / "alembic.ini", target)
+    for name in ("alembic", "notebooks", "params"):
+        shutil.copytree(ROOT / name, target / name)
+    return target
+
+
+def run_cells(notebook: str, *cells: str, **names: Any) -> SimpleNamespace:
+    """Some code cells of a real notebook, with these names for them to use: what they bind."""
+    sources = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells}
+    for cell in cells:
+        exec(compile(sources[cell], f"{notebook}:{cell}", "exec"), names)
     return SimpleNamespace(**names)
 
 

@@ -1,12 +1,16 @@
 """bench/: a small benchmark from end to end, its refusals, and the table that it prints."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +20,39 @@ import views
 import workplace
 from conftest import Databases
 from gatebook import catalog, migrations
+from gatebook.database import Database
 from gatebook.errors import ConfigurationError
 from gatebook.project import OUTPUTS_VARIABLE, Project
-from loading import TABLES, load, share
+from loading import TABLES, load, open_session, share
+from measuring import conninfo, refresh
 from table import LINES, Figure, Limit
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = [sys.executable, str(ROOT / "bench" / "views.py")]
 ROWS = 20_000
+
+
+# One row more of one day, and another amount on a day of another channel.
+CHANGE = """
+WITH chosen AS (SELECT id FROM attribution_allocations WHERE channel_code = 'direct' ORDER BY id LIMIT 1), copied AS (
+    INSERT INTO attribution_allocations (tenant_id, event_id, created_at, channel_code, model_version, model_type,
+                                         confidence_score)
+    SELECT tenant_id, event_id, created_at, 'email', 'another', 'rule', 0.5 FROM attribution_allocations, chosen
+     WHERE attribution_allocations.id = chosen.id)
+UPDATE attribution_allocations SET allocated_revenue_cents = allocated_revenue_cents + 1
+ WHERE id = (SELECT id FROM chosen)
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(databases: Databases, project: Project) -> Iterator[Database]:
+    """A small benchmark's database with its views filled. Copy it, never change it."""
+    database = databases.empty()
+    load(database, project, ROWS)
+    with closing(open_session(database)) as session:
+        refresh(session, table.CHANNEL)
+    yield database
+    databases.drop(database)
 
 
 def bench_databases(databases: Databases) -> list[str]:
@@ -73,6 +102,19 @@ def test_an_interrupt_leaves_no_database(databases: Databases, number: int, code
 
 
 @pytest.mark.server
+def test_a_database_is_kept_only_where_asked_for_and_after_a_whole_run(databases: Databases, project: Project) -> None:
+    with workplace.scratch("embedded/bench_kept", project, keep=True):
+        pass
+    assert bench_databases(databases) == ["bench_kept"]
+    with pytest.raises(KeyboardInterrupt), workplace.scratch("embedded/bench_kept", project, keep=True):
+        raise KeyboardInterrupt
+    assert bench_databases(databases) == []
+    with workplace.scratch("embedded/bench_kept", project):
+        pass
+    assert bench_databases(databases) == []
+
+
+@pytest.mark.server
 def test_a_second_benchmark_is_refused(project: Project) -> None:
     with (
         workplace.only_one(project),
@@ -113,26 +155,51 @@ def test_steps_grow_by_ten() -> None:
 
 
 @pytest.mark.server
-def test_the_load_leaves_the_schema_of_the_migrations_and_rows_that_fit(databases: Databases, project: Project) -> None:
-    database = databases.empty()
-    load(database, project, ROWS)
-
-    with database.connect() as connection:
-        counts = {name: catalog.execute(connection, f"SELECT count(*) FROM {name}").scalar_one() for name in TABLES}
-        channels = catalog.execute(connection, "SELECT count(DISTINCT channel_code) FROM attribution_allocations")
-        states = catalog.execute(connection, "SELECT DISTINCT state FROM revenue_ledger ORDER BY 1").scalars().all()
-        currencies = catalog.execute(connection, "SELECT count(DISTINCT currency) FROM revenue_ledger").scalar_one()
-        loaded = catalog.snapshot(connection)
-        assert channels.scalar_one() == 9
+def test_the_load_leaves_the_schema_of_the_migrations_and_rows_that_fit(
+    databases: Databases, project: Project, loaded: Database
+) -> None:
     migrated = databases.empty()
     with migrated.connect() as connection:
         migrations.upgrade(connection, project, migrations.head(project))
-        assert catalog.diff(catalog.snapshot(connection), loaded) == ()
+        wanted = catalog.snapshot(connection)
+
+    with loaded.connect() as connection:
+        assert catalog.diff(wanted, catalog.snapshot(connection)) == ()
+        counts = {name: catalog.execute(connection, f"SELECT count(*) FROM {name}").scalar_one() for name in TABLES}
+        channels = catalog.execute(connection, "SELECT DISTINCT channel_code FROM attribution_allocations").all()
+        states = catalog.execute(connection, "SELECT DISTINCT state FROM revenue_ledger ORDER BY 1").scalars().all()
+        currencies = catalog.execute(connection, "SELECT DISTINCT currency FROM revenue_ledger").all()
     assert counts == {"attribution_allocations": ROWS, "revenue_ledger": ROWS // 5, "attribution_events": ROWS // 10}
     assert states == ["authorized", "captured", "chargeback", "refunded"]
-    assert currencies == 3
-    databases.drop(database)
+    assert (len(channels), len(currencies)) == (9, 3)
     databases.drop(migrated)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", ["gatebook", "pandas", "pandas_text", "datacompy"])
+def test_each_peer_sees_a_difference(databases: Databases, loaded: Database, name: str) -> None:
+    python = ROOT / "bench" / ".venv" / "bin" / "python"
+    if name == "datacompy" and not python.exists():
+        assert "is not installed" in compared_by(name, loaded, sys.executable)["problem"]
+        return
+    interpreter = str(python) if name == "datacompy" else sys.executable
+    assert compared_by(name, loaded, interpreter)["rows"] == 0
+
+    copy = databases.copy(loaded)
+    with copy.connect() as connection:
+        connection.exec_driver_sql(CHANGE)
+        connection.commit()
+
+    assert compared_by(name, copy, interpreter)["rows"] == 2
+    databases.drop(copy)
+
+
+def compared_by(name: str, database: Database, python: str) -> dict[str, Any]:
+    """What peers.py says of a database."""
+    command = [python, str(ROOT / "bench" / "peers.py"), name]
+    environment = os.environ | {"BENCH_DATABASE": conninfo(database)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
+    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.server
@@ -218,7 +285,7 @@ def test_the_page_holds_what_was_written_between_its_marks(tmp_path: Path) -> No
 
     assert page.read_text() == f"before\n{table.BEGIN}\n\nnewer\n\n{table.END}\nafter\n"
     page.write_text("no marks")
-    with pytest.raises(ValueError, match="lacks the marks"):
+    with pytest.raises(ConfigurationError, match="lacks the marks"):
         table.write(page, "new")
 
 

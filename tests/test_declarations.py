@@ -204,6 +204,8 @@ def test_an_activity_lies_between_two_migrations_and_need_not_be_proven(project:
     assert before is not None
     assert before.phase == "8b"
     assert gates.phase("MV-1").revision is None
+    assert gates.starts_at("MV-1") == gates.starts_at("MV-2") == before.revision
+    assert [gates.starts_at(phase) for phase in ("P", "4", "5")] == [None, None, "202511151400"]
 
 
 @pytest.mark.parametrize(

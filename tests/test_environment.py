@@ -1,4 +1,4 @@
-"""pyproject.toml, environment.yml and requirements.lock say the same."""
+"""pyproject.toml, environment.yml and the two locks say the same."""
 
 import re
 import tomllib
@@ -16,6 +16,8 @@ LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
+BENCH = [Requirement(text) for text in PROJECT["dependency-groups"]["bench"]]
+BENCH_LOCK = (ROOT / "bench" / "requirements.lock").read_text("utf-8")
 
 # What conda-forge calls otherwise. psycopg there is built with its C part, so it needs no extra.
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "psycopg[binary]": "psycopg"}
@@ -45,8 +47,8 @@ def lock_entries(lock: str) -> dict[str, str]:
     return {block.split()[0]: block for block in blocks if block.strip() and not block.startswith("#")}
 
 
-def locked_versions(name: str) -> list[str]:
-    pairs = [entry.split("==") for entry in lock_entries(LOCK)]
+def locked_versions(name: str, lock: str = LOCK) -> list[str]:
+    pairs = [entry.split("==") for entry in lock_entries(lock)]
     return [version for locked, version in pairs if locked == canonicalize_name(name)]
 
 
@@ -80,15 +82,24 @@ def test_lock_has_each_dependency_within_its_bounds(requirement: Requirement) ->
     assert [version for version in versions if version not in requirement.specifier] == []
 
 
-def test_lock_has_a_hash_for_every_entry() -> None:
-    entries = lock_entries(LOCK)
+@pytest.mark.parametrize("requirement", BENCH, ids=full_name)
+def test_lock_of_the_benchmark_has_each_dependency_within_its_bounds(requirement: Requirement) -> None:
+    versions = locked_versions(requirement.name, BENCH_LOCK)
 
-    assert len(entries) > len(RUNTIME + DEV)
+    assert versions
+    assert [version for version in versions if version not in requirement.specifier] == []
+
+
+@pytest.mark.parametrize(("lock", "wanted"), [(LOCK, RUNTIME + DEV), (BENCH_LOCK, BENCH)], ids=["gatebook", "bench"])
+def test_lock_has_a_hash_for_every_entry(lock: str, wanted: list[Requirement]) -> None:
+    entries = lock_entries(lock)
+
+    assert len(entries) > len(wanted)
     assert [name for name in entries if not re.fullmatch(r"[a-z0-9.-]+==[^\s=]+", name)] == []
     assert [name for name, block in entries.items() if "--hash=sha256:" not in block] == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "environment.yml", "pyproject.toml"])
+@pytest.mark.parametrize("name", ["requirements.lock", "bench/requirements.lock", "environment.yml", "pyproject.toml"])
 def test_no_address_is_written_down(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
 

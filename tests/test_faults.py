@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import yaml
 
 import batch
 from batch import ALL, Ended, assert_all_listed_are_green, assert_truthful, is_alive
-from conftest import ROOT, Databases
+from conftest import Databases, copy_project
 from gatebook import catalog, migrations
 from gatebook.database import Database
 from gatebook.declarations import load_gates
@@ -317,14 +316,6 @@ def test_notebook_that_does_less(
         assert ended.tests("P")["P.1.1"][0] == "PASS"
         assert ended.tests("P")["P.2.2"] == ("UNKNOWN", "declared, but not evaluated")
     assert_truthful(ended.folder)
-
-
-def copy_project(target: Path) -> Path:
-    target.mkdir()
-    shutil.copy(ROOT / "alembic.ini", target)
-    for name in ("alembic", "notebooks", "params"):
-        shutil.copytree(ROOT / name, target / name)
-    return target
 
 
 # -- a schema that was changed by hand, and the pages that tell of it

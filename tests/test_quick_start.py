@@ -1,7 +1,6 @@
 """Alembic as the quick start uses it, every revision there and back, and a database as one finds it in the field."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import ROOT, Databases, run_notebook, verdicts
+from conftest import ROOT, Databases, copy_project, run_notebook, verdicts
 from gatebook import baseline, catalog, migrations, row_security
 from gatebook.baseline import Store, TableSum
 from gatebook.catalog import Snapshot
@@ -324,14 +323,6 @@ def project_that_allows_the_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     declared.write_text(text.replace("tables: [", "tables: [mv_allocation_summary, "), "utf-8")
     monkeypatch.setenv(PROJECT_VARIABLE, str(root))
     return Project.find()
-
-
-def copy_project(target: Path) -> Path:
-    target.mkdir()
-    shutil.copy(ROOT / "alembic.ini", target)
-    for name in ("alembic", "notebooks", "params"):
-        shutil.copytree(ROOT / name, target / name)
-    return target
 
 
 @pytest.mark.parametrize("ledger", ["refuse_change", "drop_change"])

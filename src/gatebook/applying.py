@@ -114,7 +114,7 @@ class Migration:
             )
 
     def _refuse_drift(self, snapshot: catalog.Snapshot) -> None:
-        drift = catalog.diff(self.left.catalog, snapshot) if self.left else ()
+        drift = history.drift(self.left.catalog, snapshot) if self.left else ()
         if drift:
             raise PhaseRefused(
                 f"the schema was changed since the phase before {self.phase.phase}, outside the migrations",

@@ -143,9 +143,13 @@ class Asking:
         def open_session() -> psycopg.Connection[Any]:
             session = self.database.open_session()
             limit = {"statement_timeout": str(self.statement_timeout_ms)}
-            for name, value in (limit | dict(settings or {})).items():
-                session.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
-            session.commit()
+            try:
+                for name, value in (limit | dict(settings or {})).items():
+                    session.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+                session.commit()
+            except psycopg.Error:
+                session.close()
+                raise
             return session
 
         asked = {name: query if isinstance(query, Query) else Query(query) for name, query in queries.items()}

@@ -29,13 +29,15 @@ def have_columns(want: Sequence[Mapping[str, Any]]) -> Check:
 
 
 def columns_are(want: Sequence[Mapping[str, Any]]) -> Check:
-    """The table has exactly the wanted columns. Rows: catalog.columns(table)."""
+    """The table has exactly the wanted columns, in this order. Rows: catalog.columns(table)."""
 
     def check(rows: Rows) -> Verdict:
         verdict = _all_found("column", want)(rows)
         extra = sorted({row["column"] for row in rows} - {row["column"] for row in want})
         if extra and verdict.is_green:
             return Fail(verdict.what, verdict.have, verdict.want, f"extra columns: {', '.join(extra)}")
+        if verdict.is_green and [row["column"] for row in rows] != [row["column"] for row in want]:
+            return Fail(verdict.what, verdict.have, verdict.want, "the columns are in another order")
         return verdict
 
     return check

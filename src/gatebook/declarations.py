@@ -100,6 +100,12 @@ class Gates(Declared):
         place = order.index(phase_id)
         return self.migrating()[place - 1] if place else None
 
+    def starts_at(self, phase_id: str) -> str | None:
+        """The revision that the phases before this one leave."""
+        names = [phase.phase for phase in self.phases]
+        revisions = [phase.revision for phase in self.phases[: names.index(phase_id)] if phase.revision is not None]
+        return revisions[-1] if revisions else None
+
     def moving(self) -> list[PhaseDeclaration]:
         """The phases that change the database, by a revision or by an activity, in order."""
         return [phase for phase in self.phases if phase.revision is not None or phase.activity is not None]

@@ -147,6 +147,8 @@ class Phase(Asking):
             show(Note("The application has worked in this database already; nothing was changed."))
         elif settings is None:
             show(Note("This database was not filled by the scenario: its own application does the work."))
+        elif self._position(self.revision) > self._position(self.gates.starts_at(self.declared.phase)):
+            show(Note("Later phases have been applied already: the application comes too late, nothing was changed."))
         else:
             played = Activity(**vars(self._migration()), settings=settings).apply(self.store)
             changed = baseline.data_differences(played.before.data, played.after.data)

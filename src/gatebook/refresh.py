@@ -67,7 +67,7 @@ REFRESH = "SELECT * FROM refresh_materialized_view(%(view)s::pg_catalog.regclass
 LAST = """
 SELECT finished_at AS refreshed_at, rows, contents_checksum, definition_md5
   FROM mv_refresh_log
- WHERE view_name = pg_catalog.to_regclass(%(view)s)::text AND error IS NULL
+ WHERE view_name = pg_catalog.to_regclass(%(view)s)::text AND error IS NULL AND finished_at IS NOT NULL
  ORDER BY started_at DESC, id DESC
  LIMIT 1
 """

@@ -1,6 +1,6 @@
 """Single mutations of a correctly migrated database; a mutation names the tests that must go red."""
 
-from mutations import access, canonical, definitions, isolation, phases, rows, triggers, views
+from mutations import access, canonical, definitions, isolation, phases, refreshes, responses, rows, triggers, views
 from mutations.mutation import CANONICAL, GATES, Mutation
 
 __all__ = ["CANONICAL", "GATES", "MUTATIONS", "VIEW_MUTATIONS", "Mutation"]
@@ -17,4 +17,11 @@ MUTATIONS = [
     *rows.mutations(),
     *phases.mutations(),
 ]
-VIEW_MUTATIONS = [*canonical.view_mutations(), *views.mutations(), *isolation.mutations()]
+VIEW_MUTATIONS = [
+    *canonical.view_mutations(),
+    *phases.view_mutations(),
+    *views.mutations(),
+    *isolation.mutations(),
+    *refreshes.mutations(),
+    *responses.mutations(),
+]

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from conftest import ROOT, Databases, run_notebook
-from gatebook import charts, migrations, timings
+from gatebook import charts, migrations, refresh, refreshing, timings
 from gatebook.catalog import Query
 from gatebook.database import Database
 from gatebook.declarations import PhaseDeclaration, load
@@ -25,6 +25,7 @@ from mutations.mutation import CANONICAL, GATES, Edit, Mutation
 
 CHARTS = ("before_and_after", "plan", "latency_distributions", "refresh_history")  # slow to draw, and judge nothing
 TIMED = "MV-4.4.3"  # the one test that needs many executions
+SCHEDULED = "MV-4.5.2"  # the one test that starts a command as cron would
 
 
 class Copies:
@@ -88,7 +89,7 @@ def catching(databases: Databases, legacy: Database, migrated: Database) -> Iter
 
 @contextmanager
 def in_a_hurry(databases: Databases) -> Iterator[None]:
-    """More than a thousand notebooks: files that stay the same are read once, and nothing waits for the disk or is drawn."""
+    """More than a thousand notebooks: what stays the same is read once, and nothing is drawn or waits for the disk."""
     read = cache(load)
     with pytest.MonkeyPatch.context() as patch, databases.maintenance() as connection:
         patch.setattr("gatebook.phase.load_canonical", lambda _project: CANONICAL)
@@ -146,6 +147,8 @@ def judge(mutation: Mutation, database: Database) -> dict[str, TestResult]:
     found: dict[str, TestResult] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timings, "measure_all", _seldom(timings.measure_all, executions))
+        if SCHEDULED not in mutation.tests:
+            patch.setattr(refreshing, "_as_scheduled", _in_this_process)
         for phase in notebooks(mutation):
             found |= run_notebook(phase.notebook, database=database.name).phase.results
     return found
@@ -156,6 +159,11 @@ def _seldom(measure_all: Callable[..., Any], executions: int) -> Callable[..., A
         return measure_all(open_session, queries, **options | {"executions": executions, "cold_executions": 1})
 
     return measured
+
+
+def _in_this_process(database: Database, view: str, _schedules: Any, _jobs: Any, limits: refreshing.Limits) -> str:
+    refresh.refresh(database, [view], **limits)
+    return "not scheduled"
 
 
 def notebooks(mutation: Mutation) -> list[PhaseDeclaration]:

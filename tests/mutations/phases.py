@@ -4,9 +4,10 @@ What happens after a phase and before the next one is done to a database that ha
 does wrong is done inside its transaction, by an event trigger.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mutations.mutation import ALONE, CANONICAL, EVENTS, Mutation, first_of
+from mutations.view import CHANNELS, DAILY, LATEST, SCOPED, also
 
 COMMENTED = {
     "4": "tenants.notification_email",
@@ -15,18 +16,29 @@ COMMENTED = {
     "7": "revenue_ledger.metadata",
     "8a": "dead_events.resolved_at",
 }
+COMMENTED_VIEWS = {
+    "MV-2": "mv_channel_performance.total_revenue_cents",
+    "MV-3": "mv_daily_revenue_summary.currency",
+    "H": "channel_performance.tenant_id",
+}
 
 
 def mutations() -> Iterator[Mutation]:
-    yield from _after_every_phase()
+    yield from _after_every_phase(COMMENTED)
     yield from AFTERWARDS
     for before, phase, name, statements, red, reason in DURING:
         tag = "CREATE INDEX" if phase == "4" else "COMMENT"
         yield Mutation(name, _during(statements, tag=tag), f"{phase}.S.1 {red}", reason=reason, at=before)
 
 
-def _after_every_phase() -> Iterator[Mutation]:
-    for phase, column in COMMENTED.items():
+def view_mutations() -> Iterator[Mutation]:
+    yield from _after_every_phase(COMMENTED_VIEWS)
+    for before, phase, name, edits, reason in DURING_VIEWS:
+        yield Mutation(name, "", f"{phase}.S.1", reason=reason, at=before, edits=edits)
+
+
+def _after_every_phase(commented: Mapping[str, str]) -> Iterator[Mutation]:
+    for phase, column in commented.items():
         done = {
             "lost a row": (f"{ALONE}DELETE FROM reconciliation_runs WHERE {first_of('reconciliation_runs')}", "D.1"),
             "changed a value": ("UPDATE channel_taxonomy SET name = 'Direkt' WHERE code = 'direct'", "D.1"),
@@ -127,5 +139,43 @@ DURING = [
     (
         "8a", "8b", "phase 8b made a table that is not logged",
         "ALTER TABLE revenue_state_transitions SET UNLOGGED", "", "persistence is 'u'",
+    ),
+]  # fmt: skip
+
+DURING_VIEWS = [
+    (
+        "MV-1", "MV-2", "phase MV-2 granted too much",
+        also(CHANNELS, "GRANT SELECT ON mv_channel_performance TO app_ro"),
+        "grant mv_channel_performance to app_ro added, not declared",
+    ),
+    (
+        "MV-1", "MV-2", "phase MV-2 dropped an index of its source",
+        also(CHANNELS, "DROP INDEX idx_allocations_channel_performance"),
+        "idx_allocations_channel_performance removed, not declared",
+    ),
+    (
+        "MV-2", "MV-3", "phase MV-3 made an index more",
+        also(DAILY, "CREATE INDEX more ON mv_daily_revenue_summary (revenue_date)"),
+        "index mv_daily_revenue_summary.more added, not declared",
+    ),
+    (
+        "MV-2", "MV-3", "phase MV-3 made a view more",
+        also(DAILY, "CREATE VIEW more AS SELECT * FROM mv_daily_revenue_summary"),
+        "table more added, not declared",
+    ),
+    (
+        "MV-3", "H", "phase H granted the log of refreshes",
+        also(SCOPED, "GRANT INSERT ON mv_refresh_log TO app_rw"),
+        "grant mv_refresh_log to app_rw added, not declared",
+    ),
+    (
+        "MV-3", "H", "phase H made a function more",
+        also(SCOPED, "CREATE FUNCTION more() RETURNS bigint LANGUAGE sql AS 'SELECT 1'"),
+        "function more() added, not declared",
+    ),
+    (
+        "MV-3", "H", "phase H left the latest runs without their index",
+        also(LATEST, "DROP INDEX idx_mv_reconciliation_status_tenant_id"),
+        "idx_mv_reconciliation_status_tenant_id removed, not declared",
     ),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
-"""Words for mutations of views: migrations that say something else, and views made anew with all that belongs to them."""
+"""Words for mutations of views: migrations that say something else, views made anew with all that belongs to them."""
 
 import re
+from collections.abc import Sequence
 
 from conftest import ROOT
 from gatebook.embedded import OWNER
@@ -19,7 +20,8 @@ READ_THROUGH = {name: view.read_through for name, view in CONTRACT.views.items()
 Change = tuple[str, str]  # what stands there, and what stands there instead
 
 CONTRACT_FILE = "params/api_contract.yaml"
-REFRESH = "refresh_materialized_view(regclass, interval)"
+CHANNEL, DAY = "mv_channel_performance", "mv_daily_revenue_summary"
+REALTIME, RECONCILED, RUNS = "mv_realtime_revenue", "mv_reconciliation_status", "reconciliation_runs"
 OWN_ROWS = "WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid"
 
 _FILES = {path.name.partition("_")[0]: path for path in (ROOT / "alembic" / "versions").glob("*.py")}
@@ -35,25 +37,22 @@ def also(number: str, statement: str) -> tuple[Edit, ...]:
     return revision(number, ("\n\n\ndef downgrade", f'\n    op.execute("""{statement}""")\n\n\ndef downgrade'))
 
 
-def contract(old: str, new: str) -> tuple[Edit, ...]:
-    return (Edit(CONTRACT_FILE, old, new),)
+def contract(*changes: Change) -> tuple[Edit, ...]:
+    """The contract says something else."""
+    return tuple(Edit(CONTRACT_FILE, *change) for change in changes)
 
 
 def remade(view: str, *changes: Change, index: str = "") -> str:
-    """A materialized view made anew by its owner, and the view over it: its definition in other words, all else as it was.
+    """A materialized view in other words, made anew by its owner, and the view over it; all else is as it was.
 
     index  definition of its index, where that is another
     """
-    made = definition(view)
-    for old, new in changes:
-        assert old in made, f"{view} does not say {old!r}"
-        made = made.replace(old, new)
     indexes = CANONICAL.views[view].indexes
     return ";\n".join(
         [
             f"SET ROLE {OWNER}",
             f"DROP MATERIALIZED VIEW {view} CASCADE",
-            made,
+            _changed(definition(view), changes),
             *([index] if index else [each.definition for each in indexes.values()]),
             *(f"COMMENT ON INDEX {name} IS {literal(each.comment)}" for name, each in indexes.items()),
             *_comments(view),
@@ -66,19 +65,28 @@ def remade(view: str, *changes: Change, index: str = "") -> str:
 
 
 def shown(view: str, *changes: Change) -> str:
-    """The view over a materialized view in other words; rights and comments stay."""
-    statement = _scoped(view).replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
-    for old, new in changes:
-        assert old in statement, f"{READ_THROUGH[view]} does not say {old!r}"
-        statement = statement.replace(old, new)
-    return statement
+    """The view over a materialized view in other words."""
+    return _instead(SCOPED, f"CREATE VIEW {READ_THROUGH[view]} WITH", changes)
 
 
 def refreshing(*changes: Change) -> str:
-    """The function of refreshes in other words; rights and comment stay."""
-    text = _statement(LOG, "CREATE FUNCTION refresh_materialized_view(").replace("CREATE", "CREATE OR REPLACE", 1)
+    """The function of refreshes in other words."""
+    return _instead(LOG, "CREATE FUNCTION refresh_materialized_view(", changes)
+
+
+def status(*changes: Change) -> str:
+    """The view that tells how old contents are, in other words."""
+    return _instead(LOG, "CREATE VIEW mv_refresh_status AS", changes)
+
+
+def _instead(number: str, beginning: str, changes: Sequence[Change]) -> str:
+    """Something made anew in place: its rights and comments stay."""
+    return _changed(_statement(number, beginning).replace("CREATE", "CREATE OR REPLACE", 1), changes)
+
+
+def _changed(text: str, changes: Sequence[Change]) -> str:
     for old, new in changes:
-        assert old in text, f"the function does not say {old!r}"
+        assert old in text, f"nothing says {old!r}"
         text = text.replace(old, new)
     return text
 
