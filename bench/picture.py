@@ -75,7 +75,7 @@ def _latency(axis: Axes, measured: Measured) -> None:
 
 
 def _others(axis: Axes, measured: Measured) -> None:
-    ours = _values(measured, "comparison channel")
+    ours = _quotients(measured, "pandas")  # as measured in turns with the others
     times = _limit("pandas").ratio_at_least or 1
     series = [
         Series("datacompy", _values(measured, "datacompy"), VIOLET),

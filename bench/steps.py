@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ LOADED_ONCE_FROM = 10_000_000  # rows: fewer are loaded several times
 ROUNDS = 3  # at the most rows; small times vary more, so there are more of them
 MORE_ROUNDS = 7
 VIEWS = {"channel": CHANNEL, "revenue": REVENUE}
-PEERS = ("pandas", "datacompy", "pandas_text")
+PROCESSES = ("gatebook", "pandas", "datacompy", "pandas_text")
 PEER_TIMEOUT_S = 600
 PEER_SHARE_OF_MEMORY = 0.75
 MEGABYTE = 1_000_000
@@ -55,13 +55,13 @@ class Step:
         """All of it in the order of the table, and notes."""
         made = self.load() | self.views()
         asked, notes = self.requests()
-        return made | asked | self.comparisons(made["comparison channel"]), notes
+        return made | asked | self.comparisons(), notes
 
     @property
     def length(self) -> int:
         """How often it shows something."""
         load = 2 * self._loads + 1 + (self.rows <= COPIED_AT_MOST)
-        return load + len(VIEWS) * 4 * self._rounds + len(latency.REQUESTS) + 1 + len(PEERS)
+        return load + len(VIEWS) * 4 * self._rounds + len(latency.REQUESTS) + len(PROCESSES) * self._loads
 
     def load(self) -> Made:
         """Loads and bare loads in turns; the last load stays, its views filled."""
@@ -100,6 +100,7 @@ class Step:
 
     @property
     def _loads(self) -> int:
+        """How often the rows are loaded, and how often others compare them: both take long."""
         return ROUNDS if self.rows < LOADED_ONCE_FROM else 1
 
     @property
@@ -127,27 +128,37 @@ class Step:
                 ms = found.request_ms[level]
                 made[f"{key} {name}"] = Figure(ms, max(ms - found.transfer_ms, 0) / found.nothing_ms[level])
             made[f"{key} copy"] = Figure(found.copy_ms[50], found.copy_ms[50] / found.nothing_ms[50])
-            made[f"{key} raw"] = Figure(found.raw_ms, found.raw_ms / found.request_ms[50])
-            notes.append(f"the {key} request from source rows: {found.raw_plan}")
+            made[f"{key} raw"] = Figure(found.raw.ms, found.raw.times)
+            notes.append(f"the {key} request from source rows: {found.raw.plan}")
         return made, notes
 
-    def comparisons(self, comparison: Figure) -> Made:
-        """The same comparison by others, and what memory it takes, each in a process of its own."""
-        ours = self._process("gatebook")
-        megabytes = ours["peak_bytes"] / MEGABYTE
+    def comparisons(self) -> Made:
+        """The same comparison by gatebook and by others, each in a process of its own, in turns: time and memory."""
+        said = self._processes()
+        ours = said.pop("gatebook")
+        megabytes = _median(ours, "peak_bytes") / MEGABYTE
         made = {"memory": Figure(megabytes, megabytes / (self.memory_at_first or megabytes))}
-        for name in PEERS:
-            theirs = self._process(name)
-            made[name] = _figure(theirs, "seconds", 1, to=comparison.value)
+        for name, theirs in said.items():
+            made[name] = _figure(theirs, "seconds", 1, to=_median(ours, "seconds"))
             made[f"{name} memory"] = _figure(theirs, "peak_bytes", MEGABYTE, to=megabytes)
         return made
+
+    def _processes(self) -> dict[str, list[dict[str, Any]]]:
+        """What each says in each round; once it could not compare, it is not asked again."""
+        said: dict[str, list[dict[str, Any]]] = {name: [] for name in PROCESSES}
+        for number in range(self._loads):
+            for place in range(len(PROCESSES)):
+                name = PROCESSES[(number + place) % len(PROCESSES)]
+                self.show(f"comparison by {name}")
+                if not any("problem" in each for each in said[name]):
+                    said[name].append(self._process(name))
+        return said
 
     def _process(self, name: str) -> dict[str, Any]:
         """What peers.py says: rows, seconds and peak_bytes, or a problem.
 
         Errors  GatebookError when it finds a difference, since there is none, or gatebook's own comparison fails
         """
-        self.show(f"comparison by {name}")
         python = HERE / ".venv" / "bin" / "python"
         limit = 0 if name == "gatebook" else int(available_memory_bytes() * PEER_SHARE_OF_MEMORY)
         command = [python if name != "gatebook" and python.exists() else sys.executable, HERE / "peers.py"]
@@ -170,8 +181,13 @@ def _last(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
-def _figure(said: dict[str, Any], name: str, unit: int, *, to: float | None) -> Figure:
-    if "problem" in said or not to:
-        return Figure(reason=f"not run: {said.get('problem', 'nothing to compare it with')}")
-    value = said[name] / unit
+def _median(said: Sequence[dict[str, Any]], name: str) -> float:
+    return float(median(each[name] for each in said))
+
+
+def _figure(said: Sequence[dict[str, Any]], name: str, unit: int, *, to: float) -> Figure:
+    problems = [each["problem"] for each in said if "problem" in each]
+    if problems:
+        return Figure(reason=f"not run: {problems[0]}")
+    value = _median(said, name) / unit
     return Figure(value, value / to)

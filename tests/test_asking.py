@@ -362,6 +362,18 @@ def test_timings_are_taken_as_the_application_and_recorded(phase: Phase) -> None
     assert events[0]["warm_ms"] == list(measured[0].warm_ms)
 
 
+def test_a_gate_shows_the_queries_behind_plans_and_timings(phase: Phase) -> None:
+    plan = phase.explain("a-plan", CHANNELS, settings=AS_APP)
+    measured = phase.measure({"one": "SELECT 1 AS one", "two": "SELECT 2 AS two"}, executions=1)
+    with phase.gate("MV-4.4") as gate:
+        path = gate.takes_path("MV-4.4.1", plan, max_cost=1e9)
+        levels = gate.meets_levels("MV-4.4.3", measured[0], measured[1], levels={50: 1e9})
+
+    assert path.sql == CHANNELS
+    assert levels.sql == "SELECT 1 AS one;\n\nSELECT 2 AS two"
+    assert phase.sql_of() == ""
+
+
 def test_a_setting_that_cannot_be_leaves_no_session_open(
     phase: Phase, databases: Databases, untouched: Database
 ) -> None:

@@ -291,7 +291,7 @@ def test_a_gate_says_unknown_where_rows_are_hidden(migrated_copy: Database) -> N
 
     assert (result.verdict.name, result.verdict.reason) == (
         "UNKNOWN",
-        "a restrictive policy may hide rows of tenants from this role",
+        "a restrictive policy may hide rows of tenants from this role (row security)",
     )
 
 
@@ -306,7 +306,7 @@ def test_rows_that_are_hidden_are_not_compared(migrated_copy: Database) -> None:
 
     assert (result.verdict.name, result.verdict.reason) == (
         "UNKNOWN",
-        "a restrictive policy may hide rows of tenants from this role",
+        "a restrictive policy may hide rows of tenants from this role (row security)",
     )
 
 

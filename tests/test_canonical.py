@@ -99,7 +99,17 @@ SMALL: dict[str, Any] = {
             "grants": {"app": ["SELECT"]},
         },
     },
-    "functions": {"again(regclass)": {"phase": "3", "comment": "Again"}, "once()": {}},
+    "functions": {
+        "again(regclass)": {
+            "phase": "3",
+            "comment": "Again",
+            "security_definer": True,
+            "config": ["search_path=public", "TimeZone=UTC"],
+            "callers": ["app"],
+            "body_md5": "d41d8cd9",
+        },
+        "once()": {"security_definer": False, "body_md5": "0cc175b9"},
+    },
     "sequences": {"log_id_seq": {"phase": "3"}},
     "allowed_extra": {"old": ["note", "legacy"], "tables": ["other"]},
 }
@@ -198,8 +208,14 @@ def test_changes_that_make_functions_sequences_and_identities(small: Canonical) 
 
     assert {name: each and each["identity"] for name, each in identities.items()} == {"id": "a", "nth": "d"}
     assert {key: each for key, each in changes.items() if key[0] in ("function", "sequence")} == {
-        ("function", "again(regclass)"): {"comment": "Again"},
-        ("sequence", "log_id_seq"): {},
+        ("function", "again(regclass)"): {
+            "comment": "Again",
+            "security_definer": True,
+            "config": "search_path=public, TimeZone=UTC",
+            "callers": "app",
+            "body_md5": "d41d8cd9",
+        },
+        ("sequence", "log_id_seq"): {"comment": None},
     }
 
 
@@ -279,7 +295,8 @@ def test_columns_invariants_fills_backfills_and_tables_of_a_phase(small: Canonic
         pytest.param(
             "3",
             BEFORE | {("function", "again(regclass)"): {"comment": None, "language": "sql"}},
-            ["function again(regclass) is there already: language sql; the phase makes it as "],
+            ["function again(regclass) is there already: language sql; the phase makes it as security_definer, "
+             "config search_path=public, TimeZone=UTC, callers app, body_md5 d41d8cd9"],
             id="function there already",
         ),
         pytest.param("3", BEFORE | {("table", "view"): {"kind": "view"}}, [], id="view that is made anew"),
@@ -317,7 +334,7 @@ def declared(canonical: Canonical) -> Snapshot:
         for role, privileges in view.grants.items():
             wanted["grant", f"{name} to {role}"] = {"privileges": ", ".join(sorted(privileges))}
     for kind, routines in (("function", canonical.functions), ("sequence", canonical.sequences)):
-        wanted |= {(kind, name): {"comment": each.comment} if each.comment else {} for name, each in routines.items()}
+        wanted |= {(kind, name): each.attributes() for name, each in routines.items()}
     return wanted
 
 

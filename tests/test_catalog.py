@@ -285,15 +285,32 @@ ALTERATIONS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
     "sequence": ("ALTER SEQUENCE seq INCREMENT 2", [change("sequence", "seq", "increment", 1, 2)]),
     "function body": (
         "CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT a + 2'",
-        [change("function", "f(integer)", "definition", ..., ...)],
+        [
+            change("function", "f(integer)", "body_md5", ..., ...),
+            change("function", "f(integer)", "definition", ..., ...),
+        ],
     ),
     "function security": (
         "ALTER FUNCTION f(int) SECURITY DEFINER",
-        [change("function", "f(integer)", "definition", ..., ...)],
+        [
+            change("function", "f(integer)", "definition", ..., ...),
+            change("function", "f(integer)", "security_definer", False, True),
+        ],
+    ),
+    "function setting": (
+        "ALTER FUNCTION f(int) SET search_path = public",
+        [
+            change("function", "f(integer)", "config", None, "search_path=public"),
+            change("function", "f(integer)", "definition", ..., ...),
+        ],
     ),
     "function grant": (
         "REVOKE EXECUTE ON FUNCTION f(int) FROM PUBLIC",
-        [change("function", "f(integer)", "grants", None, "gatebook_owner=X/gatebook_owner")],
+        [change("function", "f(integer)", "callers", "PUBLIC", None)],
+    ),
+    "function grants, sorted": (
+        "GRANT EXECUTE ON FUNCTION f(int) TO app_rw; GRANT EXECUTE ON FUNCTION f(int) TO app_ro WITH GRANT OPTION",
+        [change("function", "f(integer)", "callers", "PUBLIC", "PUBLIC, app_ro WITH GRANT OPTION, app_rw")],
     ),
     "enum": (
         "ALTER TYPE mood ADD VALUE 'so' BEFORE 'bad'",

@@ -74,6 +74,15 @@ SMALL: dict[str, Any] = {
             "grants": {"app": ["SELECT"]},
         },
     },
+    "functions": {
+        "again(regclass)": {
+            "phase": "3",
+            "security_definer": True,
+            "config": ["search_path=public"],
+            "callers": ["app"],
+            "body_md5": "d41d8cd9",
+        }
+    },
     "allowed_extra": {"old": ["note", "legacy"], "tables": ["other"]},
 }
 
@@ -318,6 +327,45 @@ def test_rights_in_a_view_are_judged_once_they_have_been_taken_away(small: Canon
 
     assert of_views(small, snapshot, until="1") == []
     assert [row[3] for row in of_views(small, snapshot | SCOPED, until="2")] == ["app"]
+
+
+# -- functions
+
+FUNCTION: Snapshot = {
+    ("function", "again(regclass)"): {
+        "security_definer": True,
+        "config": "search_path=public",
+        "callers": "app",
+        "body_md5": "d41d8cd9",
+        "comment": "any",
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        pytest.param("security_definer", False, id="the caller's rights"),
+        pytest.param("config", None, id="the caller's settings"),
+        pytest.param("callers", "PUBLIC, app", id="one caller more"),
+        pytest.param("callers", None, id="no caller"),
+        pytest.param("body_md5", "0cc175b9", id="another text"),
+    ],
+)
+def test_a_function_that_departs_is_blocking(small: Canonical, attribute: str, value: object) -> None:
+    (key,) = FUNCTION
+    live = {key: FUNCTION[key] | {attribute: value}}
+    rows = [row for row in divergences(small, live) if row["kind"] == "function"]
+
+    assert [(row["severity"], row["object"]) for row in rows] == [("BLOCKING", "again(regclass)")]
+    assert f"{attribute} {value}" in rows[0]["have"]
+    assert f"{attribute} {FUNCTION[key][attribute]}" in rows[0]["want"]
+
+
+def test_a_function_is_missed_once_its_phase_is_due(small: Canonical) -> None:
+    assert [row["have"] for row in divergences(small, {}) if row["kind"] == "function"] == ["absent"]
+    assert [row for row in divergences(small, {}, until="2") if row["kind"] == "function"] == []
+    assert [row for row in divergences(small, FUNCTION) if row["kind"] == "function"] == []
 
 
 # -- the project's own

@@ -47,7 +47,7 @@ def own_rows(subject: Subject, role: str = "app_ro") -> Verdict:
 
 
 def leaks(subject: Subject) -> Verdict:
-    return isolation.nothing_leaks("app_ro", SCOPE)(subject)
+    return isolation.nothing_leaks(SCOPE, "app_ro")(subject)
 
 
 # -- as it is migrated
@@ -68,11 +68,15 @@ def test_each_customer_reads_its_own_rows(subject: Subject, role: str) -> None:
 
 
 def test_a_function_of_the_reader_is_shown_own_rows(subject: Subject) -> None:
-    found = leaks(subject)
+    found = isolation.nothing_leaks(SCOPE, "app_ro", "app_rw")(subject)
+    customers = list(dict.fromkeys(row["customer"] for row in found.have))
 
     assert isinstance(found, Pass)
-    assert [row["relation"] for row in found.have] == READABLE
-    assert {row["relation"]: row["rows"] for row in found.have}["mv_daily_revenue_summary"[3:]] > 0
+    assert len(customers) == isolation.CUSTOMERS
+    assert [(row["role"], row["customer"], row["relation"]) for row in found.have] == [
+        (role, customer, relation) for role in ("app_ro", "app_rw") for customer in customers for relation in READABLE
+    ]
+    assert sum(row["rows"] for row in found.have if row["relation"] == "daily_revenue_summary") > 0
 
 
 def test_without_a_customer_nothing_is_read(subject: Subject) -> None:
@@ -99,7 +103,10 @@ def test_examinations_leave_nothing_behind(databases: Databases, untouched: Data
     with subject_of(untouched, databases.project) as subject:
         for examination in (
             isolation.only_own_rows("app_ro", SCOPE),
-            isolation.nothing_leaks("app_ro", SCOPE),
+            isolation.nothing_leaks(SCOPE, "app_ro"),
+            isolation.scoped_views_agree(SCOPE),
+            isolation.has_no_other_way("app_ro", "app_rw"),
+            isolation.is_denied("app_ro", "DELETE FROM tenants"),
             isolation.nothing_without(SCOPE, "app_ro"),
             isolation.is_refused("app_ro", *FOUR),
         ):
@@ -181,12 +188,13 @@ def test_a_view_without_security_barrier_leaks_though_it_shows_own_rows_alone(
 ) -> None:
     execute(subject.connection, f"ALTER VIEW {view} {change}")
     shown, leaked = own_rows(subject), leaks(subject)
-    (row,) = [each for each in leaked.have if each["relation"] == view]
+    rows = [each for each in leaked.have if each["relation"] == view]
 
     assert isinstance(shown, Pass)
     assert isinstance(leaked, Fail)
-    assert leaked.reason == f"rows of others are shown by {view} ({row['of_others']:,} rows)"
-    assert 0 < row["of_others"] < row["rows"]
+    assert {row["relation"] for row in leaked.have if row["of_others"]} == {view}
+    assert leaked.reason.startswith(f"rows of others are shown by {view} ({rows[0]['of_others']:,} rows)")
+    assert all(0 < row["of_others"] < row["rows"] for row in rows)
 
 
 def test_rows_of_others_are_red_for_the_function_too(subject: Subject) -> None:
@@ -285,22 +293,20 @@ def test_a_schema_that_is_closed_to_the_role_is_not_readable(subject: Subject) -
 
 
 @pytest.mark.parametrize(
-    ("scope", "reason"),
+    ("among", "reason"),
     [
+        pytest.param("SELECT 1 WHERE false", isolation.TOO_FEW, id="no customers"),
+        pytest.param(f"{SCOPE.among} LIMIT 1", isolation.TOO_FEW, id="one, whose rows cannot be told from all"),
         pytest.param(
-            replace(SCOPE, among="SELECT tenant_id FROM tenants, dead_events WHERE false"),
+            "SELECT gen_random_uuid() FROM generate_series(1, 2)",
             "no customer saw any row, so nothing is proven",
-            id="no customers",
-        ),
-        pytest.param(
-            replace(SCOPE, among="SELECT gen_random_uuid()"),
-            "no customer saw any row, so nothing is proven",
-            id="a customer without rows",
+            id="customers without rows",
         ),
     ],
 )
-def test_without_rows_nothing_is_proven(subject: Subject, scope: Scope, reason: str) -> None:
-    examinations = (isolation.only_own_rows("app_ro", scope), isolation.nothing_leaks("app_ro", scope))
+def test_without_rows_of_several_customers_nothing_is_proven(subject: Subject, among: str, reason: str) -> None:
+    scope = replace(SCOPE, among=among)
+    examinations = (isolation.only_own_rows("app_ro", scope), isolation.nothing_leaks(scope, "app_ro"))
     found = [examination(subject) for examination in examinations]
 
     assert [(type(each), each.reason) for each in found] == [(Unknown, reason)] * 2
@@ -313,7 +319,142 @@ def test_a_role_that_may_read_nothing_proves_nothing(subject: Subject) -> None:
     assert (type(found), found.reason) == (Unknown, "no customer saw any row, so nothing is proven")
 
 
+# -- ways around
+
+WAYS = [
+    pytest.param("GRANT keeper TO app_ro", "app_ro: member of keeper", id="another role"),
+    pytest.param("GRANT pg_read_all_data TO app_rw", "app_rw: member of pg_read_all_data", id="a role that reads all"),
+    pytest.param("ALTER ROLE app_ro BYPASSRLS", "app_ro: attribute bypasses row security", id="no row security"),
+    pytest.param("ALTER ROLE app_rw SUPERUSER", "app_rw: attribute superuser", id="a superuser"),
+]
+
+
+@pytest.fixture
+def roles_as_they_were(databases: Databases) -> Iterator[None]:
+    with databases.maintenance() as superuser:
+        superuser.execute("CREATE ROLE keeper NOLOGIN")
+        yield
+        for role in ("app_ro", "app_rw"):
+            superuser.execute(f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS")
+            superuser.execute(f"REVOKE keeper, pg_read_all_data FROM {role}")
+        superuser.execute("DROP ROLE keeper")
+
+
+@pytest.mark.parametrize(("statement", "reason"), WAYS)
+def test_a_role_that_can_become_more_is_red(
+    databases: Databases, subject: Subject, roles_as_they_were: None, statement: str, reason: str  # noqa: ARG001
+) -> None:  # fmt: skip
+    with databases.maintenance() as superuser:
+        superuser.execute(statement)
+    found = isolation.has_no_other_way("app_ro", "app_rw")(subject)
+
+    assert isinstance(found, Fail)
+    assert reason in found.reason.split("; ")
+
+
+DEFINER = "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM revenue_ledger'"
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        pytest.param(DEFINER, "app_ro: function peek(); app_rw: function peek()", id="everybody may call it"),
+        pytest.param(
+            f"{DEFINER}; REVOKE ALL ON FUNCTION peek() FROM PUBLIC; GRANT EXECUTE ON FUNCTION peek() TO app_rw",
+            "app_rw: function peek()",
+            id="one of them may",
+        ),
+        pytest.param(f"{DEFINER}; REVOKE ALL ON FUNCTION peek() FROM PUBLIC", "", id="none of them may"),
+        pytest.param(DEFINER.replace("SECURITY DEFINER", ""), "", id="it runs with the caller's rights"),
+        pytest.param(
+            f"CREATE SCHEMA closed; {DEFINER.replace('peek()', 'closed.peek()')}", "", id="its schema is closed to them"
+        ),
+    ],
+)
+def test_a_function_with_its_owner_s_rights_must_be_declared(subject: Subject, statements: str, reason: str) -> None:
+    execute(subject.connection, statements)
+    found = isolation.has_no_other_way("app_ro", "app_rw")(subject)
+
+    assert (type(found), found.reason) == (Fail if reason else Pass, reason)
+
+
+def test_roles_that_are_not_there_prove_nothing(subject: Subject) -> None:
+    found = isolation.has_no_other_way()(subject)
+
+    assert (type(found), found.reason) == (Unknown, "none of the roles is there")
+
+
+# -- what the views show
+
+
+def test_scoped_views_show_what_the_materialized_views_hold(subject: Subject) -> None:
+    found = isolation.scoped_views_agree(SCOPE)(subject)
+
+    assert isinstance(found, Pass)
+    assert {row["of"] for row in found.have} == set(FOUR)
+    assert len({row["customer"] for row in found.have}) == isolation.CUSTOMERS
+
+
+DAILY_VIEW = """CREATE OR REPLACE VIEW daily_revenue_summary WITH (security_barrier = true) AS
+SELECT tenant_id, revenue_date, state, currency, {amount} AS total_amount_cents, transaction_count
+  FROM mv_daily_revenue_summary WHERE tenant_id = {tenant} AND {more}"""
+
+
+@pytest.mark.parametrize(
+    ("amount", "more", "said"),
+    [
+        pytest.param("total_amount_cents + 1", "true", "different", id="a cent more"),
+        pytest.param("total_amount_cents", "state <> 'refunded'", "missing", id="rows left out"),
+        pytest.param("transaction_count", "true", "different", id="another column"),
+    ],
+)
+def test_a_scoped_view_that_shows_something_else_is_red(subject: Subject, amount: str, more: str, said: str) -> None:
+    execute(subject.connection, DAILY_VIEW.format(amount=amount, tenant=TENANT, more=more))
+    found = isolation.scoped_views_agree(SCOPE)(subject)
+
+    assert isinstance(found, Fail)
+    assert found.reason.startswith("daily_revenue_summary: ")
+    assert said in found.reason
+
+
+@pytest.mark.parametrize(
+    ("scope", "reason"),
+    [
+        pytest.param(replace(SCOPE, among=f"{SCOPE.among} LIMIT 1"), None, id="one customer"),
+        pytest.param(
+            replace(SCOPE, among="SELECT gen_random_uuid() FROM generate_series(1, 2)"),
+            "no rows in channel_performance, daily_revenue_summary, realtime_revenue, reconciliation_status",
+            id="customers without rows",
+        ),
+        pytest.param(replace(SCOPE, among="SELECT 1 WHERE false"), isolation.TOO_FEW, id="no customers"),
+    ],
+)
+def test_views_without_rows_prove_nothing(subject: Subject, scope: Scope, reason: str | None) -> None:
+    found = isolation.scoped_views_agree(scope)(subject)
+
+    assert isinstance(found, Unknown)
+    assert reason is None or found.reason == reason
+
+
 # -- refused
+
+
+@pytest.mark.parametrize(
+    ("role", "statements", "verdict", "reason"),
+    [
+        pytest.param("app_ro", ["DELETE FROM tenants", "TRUNCATE mv_refresh_log"], Pass, "", id="denied"),
+        pytest.param("app_rw", ["SELECT 1"], Fail, "SELECT 1: it was done", id="done"),
+        pytest.param("app_ro", ["SELECT nothing"], Fail, "SELECT nothing: 42703", id="for another reason"),
+        pytest.param("nobody", ["SELECT 1"], Fail, "SELECT 1: 22023", id="no such role"),
+        pytest.param("app_ro", [], Fail, "nothing was tried", id="nothing was tried"),
+    ],
+)
+def test_statements_are_denied(
+    subject: Subject, role: str, statements: list[str], verdict: type[Verdict], reason: str
+) -> None:
+    found = isolation.is_denied(role, *statements)(subject)
+
+    assert (type(found), found.reason) == (verdict, reason)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import pytest
 
 from conftest import Databases
 from gatebook.database import Database
-from mutations import VIEW_MUTATIONS, Mutation
+from mutations import UNSEEN, VIEW_MUTATIONS, Mutation
 from mutations.catching import Copies, catch, catching
+
+NOT_YET = [pytest.param(mutation, marks=pytest.mark.xfail(reason="no gate sees it yet")) for mutation in UNSEEN]
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +20,6 @@ def copies(databases: Databases, legacy: Database, migrated: Database) -> Iterat
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("mutation", VIEW_MUTATIONS, ids=attrgetter("name"))
+@pytest.mark.parametrize("mutation", [*VIEW_MUTATIONS, *NOT_YET], ids=attrgetter("name"))
 def test_a_gate_goes_red(mutation: Mutation, copies: Copies) -> None:
     catch(mutation, copies)

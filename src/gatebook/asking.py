@@ -122,6 +122,7 @@ class Asking:
         before = runs.kept(self.project, f"plans/{name}.json", database=str(self.database))
         runs.write_whole(self.folder.plans / f"{name}.json", plan.to_json())
         self._record("plan", name=name, sql=asked.sql.strip(), cost=plan.total_cost, execution_ms=plan.execution_ms)
+        self._asked.append((plan, asked.sql.strip()))
         changes: Rows = ()
         since = "no earlier run of this database has kept this plan"
         if before is not None:
@@ -157,7 +158,13 @@ class Asking:
             measured = timings.measure_all(open_session, asked, executions=executions, floor=True)
         for each in measured:
             self._record("latencies", name=each.name, rows=each.rows, warm_ms=each.warm_ms, cold_ms=each.cold_ms)
+            self._asked.append((each, asked[each.name].sql.strip() if each.name in asked else each.name))
         return measured
+
+    def sql_of(self, *seen: Plan | Latencies) -> str:
+        """The queries behind plans and timings that this phase has taken."""
+        found = [text for each in seen for known, text in self._asked if known is each]
+        return ";\n\n".join(dict.fromkeys(found))
 
     def divergences(self, *, before: str | None = None, until: str | None = None) -> Table:
         """Where the live catalog departs from the canonical schema; before="4": as it was before that phase.
@@ -190,6 +197,10 @@ class Asking:
     def limits(self) -> dict[str, int]:
         """Milliseconds to wait for a lock, and that one statement may take."""
         return {"lock_timeout_ms": self.lock_timeout_ms, "statement_timeout_ms": self.statement_timeout_ms}
+
+    @cached_property
+    def _asked(self) -> list[tuple[Plan | Latencies, str]]:
+        return []
 
     @cached_property
     def contract(self) -> Contract:

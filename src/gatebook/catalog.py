@@ -250,11 +250,11 @@ SELECT p.oid::pg_catalog.regprocedure::text AS object, pg_catalog.pg_get_userbyi
        CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_catalog.pg_get_functiondef(p.oid) END AS definition,
        p.prosecdef AS security_definer, pg_catalog.array_to_string(p.proconfig, ', ') AS config,
        pg_catalog.md5(p.prosrc) AS body_md5,
-       (SELECT pg_catalog.string_agg(
-                 CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(x.grantee)::text END, ', '
-                 ORDER BY x.grantee)
-          FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x
-         WHERE x.grantee <> p.proowner) AS callers,
+       (SELECT pg_catalog.string_agg(g.caller, ', ' ORDER BY g.caller)
+          FROM (SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(x.grantee)::text END
+                       || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS caller
+                  FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x
+                 WHERE x.grantee <> p.proowner) g) AS callers,
        pg_catalog.obj_description(p.oid, 'pg_proc') AS comment
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'

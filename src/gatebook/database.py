@@ -280,9 +280,10 @@ def recreate(database: Database) -> None:
 
 @contextmanager
 def statements(connection: sa.Connection, into: list[str]) -> Iterator[None]:
-    """Add each statement that the connection sends meanwhile, parameters in place, as an analyst can paste it.
+    """Add each statement that is sent meanwhile, parameters in place, as an analyst can paste it.
 
-    Limits on locks and statements are left out: they are the same for every test.
+    Also those of other connections of its engine, since some things are tried in a session of their own. Limits on
+    locks and statements are left out: they are the same for every test.
     """
 
     def note(_connection: Any, cursor: Any, text: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -293,11 +294,11 @@ def statements(connection: sa.Connection, into: list[str]) -> Iterator[None]:
             shown = shown.replace(f"%({name})s", sql.Literal(value).as_string(cursor))
         into.append(shown)
 
-    sa.event.listen(connection, "before_cursor_execute", note)
+    sa.event.listen(connection.engine, "before_cursor_execute", note)
     try:
         yield
     finally:
-        sa.event.remove(connection, "before_cursor_execute", note)
+        sa.event.remove(connection.engine, "before_cursor_execute", note)
 
 
 def _keep_time(engine: sa.Engine) -> None:

@@ -217,7 +217,7 @@ class Gate:
         def judge(_connection: sa.Connection) -> Verdict:
             return explain.access_path(self._says(test).says, plan, **wanted)
 
-        return self._judged(test, judge, kinds=("data",))
+        return self._judged(test, judge, kinds=("data",), sql=self.phase.sql_of(plan))
 
     def meets_levels(self, test: str, *latencies: Latencies, levels: Mapping[int, float]) -> TestResult:
         """Every percentile of every query stays below its limit: percentile -> milliseconds at the client."""
@@ -225,7 +225,7 @@ class Gate:
         def judge(_connection: sa.Connection) -> Verdict:
             return timings.meets_levels(self._says(test).says, latencies, levels=levels)
 
-        return self._judged(test, judge, kinds=("data",))
+        return self._judged(test, judge, kinds=("data",), sql=self.phase.sql_of(*latencies))
 
     def serves(self, test: str, queries: Mapping[str, str], *, limit_ms: float) -> TestResult:
         """Each index can serve its query within the limit: index -> SELECT, run once under EXPLAIN ANALYZE."""

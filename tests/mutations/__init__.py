@@ -1,9 +1,21 @@
 """Single mutations of a correctly migrated database; a mutation names the tests that must go red."""
 
-from mutations import access, canonical, definitions, isolation, phases, refreshes, responses, rows, triggers, views
+from mutations import (
+    access,
+    canonical,
+    definitions,
+    isolation,
+    phases,
+    refreshes,
+    responses,
+    rows,
+    triggers,
+    unseen,
+    views,
+)
 from mutations.mutation import CANONICAL, GATES, Mutation
 
-__all__ = ["CANONICAL", "GATES", "MUTATIONS", "VIEW_MUTATIONS", "Mutation"]
+__all__ = ["CANONICAL", "GATES", "MUTATIONS", "UNSEEN", "VIEW_MUTATIONS", "Mutation"]
 
 MUTATIONS = [
     *canonical.mutations(),
@@ -25,3 +37,4 @@ VIEW_MUTATIONS = [
     *refreshes.mutations(),
     *responses.mutations(),
 ]
+UNSEEN = unseen.UNSEEN

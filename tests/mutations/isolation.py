@@ -23,6 +23,7 @@ def mutations() -> Iterator[Mutation]:
         yield from _granted(view)
         yield from _scoped(view)
     yield from RIGHTS
+    yield from WAYS
     yield from POLICIES
     for name, changes, red, reason in MIGRATION:
         yield Mutation(name, "", red, reason=reason, at="MV-3", edits=revision(SCOPED, *changes))
@@ -105,23 +106,30 @@ def _opened(kind: str, definition: str) -> str:
 NAMES = "SELECT id AS tenant_id, name FROM tenants"
 RIGHTS = [
     Mutation(
-        "app_ro may read everything",
-        "GRANT pg_read_all_data TO app_ro",
-        "H.1.1 H.3.1",
-        undo="REVOKE pg_read_all_data FROM app_ro",
+        "app_rw may refresh by itself",
+        "GRANT MAINTAIN ON mv_realtime_revenue TO app_rw",
+        "H.3.3 R.3.1",
+        reason="1 offending rows",
+        since=17,
     ),
     Mutation(
-        "app_rw sees past row security",
-        "ALTER ROLE app_rw BYPASSRLS",
-        "H.1.2 H.2.1",
-        undo="ALTER ROLE app_rw NOBYPASSRLS",
+        "app_ro may hand a view on",
+        "GRANT SELECT ON channel_performance TO app_ro WITH GRANT OPTION",
+        "R.3.1 R.4.1",
+        reason="channel_performance.app_ro",
     ),
     Mutation(
-        "app_ro may act as app_rw",
-        "GRANT app_rw TO app_ro; GRANT SELECT ON mv_realtime_revenue TO app_rw",
-        "H.1.1 H.3.1 H.3.3",
-        undo="REVOKE app_rw FROM app_ro",
+        "app_rw may write a log of its own",
+        "GRANT INSERT ON mv_refresh_log TO app_rw",
+        "R.3.1 R.4.1",
+        reason="mv_refresh_log.app_rw",
     ),
+    Mutation(
+        "a materialized view of a superuser",
+        "ALTER MATERIALIZED VIEW mv_reconciliation_status OWNER TO postgres",
+        "P.1.3 H.1.1 H.6.1 R.4.1",
+    ),
+    Mutation("a view of a superuser", "ALTER VIEW channel_performance OWNER TO postgres", "H.S.1 R.4.1"),
     Mutation(
         "app_ro reads the log of refreshes",
         "GRANT SELECT ON mv_refresh_log TO app_ro",
@@ -155,6 +163,58 @@ RIGHTS = [
         "ALTER VIEW daily_revenue_summary SET (security_barrier = false)",
         "H.1.3 H.S.1",
         reason="rows of others are shown by daily_revenue_summary",
+    ),
+]
+
+
+WAYS = [
+    Mutation(
+        "app_ro may read everything",
+        "GRANT pg_read_all_data TO app_ro",
+        "H.1.4 H.1.1 H.3.1",
+        reason="app_ro: member of pg_read_all_data",
+        undo="REVOKE pg_read_all_data FROM app_ro",
+    ),
+    Mutation(
+        "app_rw sees past row security",
+        "ALTER ROLE app_rw BYPASSRLS",
+        "H.1.4 H.1.2 H.2.1",
+        reason="app_rw: attribute bypasses row security",
+        undo="ALTER ROLE app_rw NOBYPASSRLS",
+    ),
+    Mutation(
+        "app_ro may do everything",
+        "ALTER ROLE app_ro SUPERUSER",
+        "H.1.4 H.1.1 H.3.1",
+        reason="app_ro: attribute superuser",
+        undo="ALTER ROLE app_ro NOSUPERUSER",
+    ),
+    Mutation(
+        "app_ro may become another",
+        "GRANT pg_monitor TO app_ro",
+        "H.1.4",
+        reason="app_ro: member of pg_monitor",
+        undo="REVOKE pg_monitor FROM app_ro",
+    ),
+    Mutation(
+        "a function that sums up all tenants",
+        "CREATE FUNCTION more() RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+        f"AS 'SELECT sum(revenue_cents) FROM {LEDGER}'; ALTER FUNCTION more() OWNER TO {OWNER}",
+        "H.1.4 H.S.1",
+        reason="function more()",
+    ),
+    Mutation(
+        "a tenant for those that name none",
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET app.current_tenant_id = %L', current_database(), "
+        f"(SELECT min(tenant_id::text) FROM {LEDGER})); END$$",
+        "H.2.1",
+        reason="rows",
+    ),
+    Mutation(
+        "a policy more for app_ro",
+        f"CREATE POLICY more ON {LEDGER} FOR SELECT TO app_ro USING (true)",
+        "H.1.1 H.1.3 H.2.1 R.3.1",
+        reason=LEDGER,
     ),
 ]
 
@@ -213,7 +273,7 @@ MIGRATION = [
         "freshness of all tenants",
         [("\n                WHERE entry.tenant_id = mv_realtime_revenue.tenant_id", "")],
         "H.6.2",
-        "",
+        "answers otherwise",
     ),
     (
         "a cent more for the application",

@@ -22,7 +22,7 @@ def mutations() -> Iterator[Mutation]:
         yield Mutation(name, "", red, reason=reason, at="MV-3", edits=revision(LOG, *changes))
     for name, right in (("everybody", "PUBLIC"), ("app_ro", "app_ro")):
         edits = also(LOG, f"GRANT EXECUTE ON FUNCTION {FUNCTION} TO {right}")
-        yield Mutation(f"{name} may refresh", "", "H.S.1", reason="callers is", at="MV-3", edits=edits)
+        yield Mutation(f"{name} may refresh", "", "H.9.1 H.S.1", reason="it was done", at="MV-3", edits=edits)
     yield from THE_LOG
     for name, change, reason in THE_STATUS:
         yield Mutation(name, status(change), "MV-4.5.4", reason=reason)
@@ -57,7 +57,7 @@ THE_FUNCTION: list[tuple[str, list[Change], str, str]] = [
         "MV-4.5.5",
         "the log does not say why",
     ),
-    ("a failure recorded without its cause", [(WHY, "entry.error := 'XX000: no';")], "MV-4.5.5", "XX000"),
+    ("a failure recorded without its cause", [(WHY, "entry.error := 'XX000: no';")], "MV-4.5.5", "another reason"),
     (
         "a refresh that is not recorded",
         [(RECORDED[0], f"IF false THEN {RECORDED[0]}"), (RECORDED[1], f"{RECORDED[1]} END IF;")],
@@ -124,12 +124,18 @@ THE_FUNCTION: list[tuple[str, list[Change], str, str]] = [
 
 # What the migration says instead.
 MIGRATION: list[tuple[str, list[Change], str, str]] = [
-    ("app_rw may not refresh", [(GRANTED, "SELECT 1")], "H.S.1", "callers is"),
+    ("app_rw may not refresh", [(GRANTED, "SELECT 1")], "H.9.2 H.S.1", "permission denied for function"),
+    (
+        "a function that tells everybody everything",
+        [("NOT pg_catalog.pg_has_role(asker, owner, 'MEMBER')", "false")],
+        "H.9.2 H.S.1",
+        "the query answers otherwise",
+    ),
     (
         "a function with the rights of its caller",
         [("SECURITY DEFINER", "SECURITY INVOKER")],
-        "H.S.1",
-        "security_definer is False",
+        "H.9.2 H.S.1",
+        "not to app_rw",
     ),
     ("a function without its lock", [(LOCK, "NULL;")], "H.S.1", "body_md5 is"),
     (
@@ -285,7 +291,7 @@ THE_LATEST_RUN = [
         "the latest runs of all that tie",
         AS_IT_WAS.replace(" UNIQUE INDEX", " INDEX"),
         "H.6.1 H.6.3 MV-4.3.3",
-        reason="unique",
+        reason="cannot refresh materialized view",
     ),
     Mutation(
         "the latest runs not filled",

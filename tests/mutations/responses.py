@@ -103,19 +103,19 @@ CONTRACT: list[tuple[str, list[Change], str, str]] = [
     ),
     (
         "revenue in cents",
-        [("round(total_revenue_cents / 100.0, 2)", "total_revenue_cents")],
+        [("round(total_revenue_cents * 0.01, 2)", "total_revenue_cents")],
         "MV-4.1.1",
         "other than the raw query",
     ),
     (
         "revenue as text",
-        [("round(total_revenue_cents / 100.0, 2)", "round(total_revenue_cents / 100.0, 2)::text")],
+        [("round(total_revenue_cents * 0.01, 2)", "round(total_revenue_cents * 0.01, 2)::text")],
         "MV-4.1.1",
         "is not of type 'number'",
     ),
     (
         "refunds below nothing",
-        [("WHERE state = 'refunded'), 0) / 100.0", "WHERE state = 'refunded'), 0) / -100.0")],
+        [("WHERE state = 'refunded'), 0) * 0.01", "WHERE state = 'refunded'), 0) * -0.01")],
         "MV-4.1.2",
         "is less than the minimum of 0",
     ),
@@ -188,6 +188,20 @@ CHAINS = [
 ]
 
 DATABASES = [
+    Mutation(
+        "a view that is there before its time",
+        "CREATE MATERIALIZED VIEW mv_channel_performance AS SELECT 1 AS one",
+        "P.2.2",
+        reason="table mv_channel_performance is there already",
+        at="P",
+    ),
+    Mutation(
+        "a log that is there before its time",
+        "CREATE TABLE mv_refresh_log (id bigint)",
+        "P.2.2",
+        reason="table mv_refresh_log is there already",
+        at="P",
+    ),
     Mutation(
         "a source column renamed",
         f"ALTER TABLE {ALLOCATIONS} RENAME COLUMN confidence_score TO confidence",
