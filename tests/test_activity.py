@@ -429,7 +429,7 @@ def test_a_phase_of_several_revisions_is_one_transaction(
         text.replace("\n\n\ndef downgrade", '\n    op.execute("""SELECT 1 / 0""")\n\n\ndef downgrade'), "utf-8"
     )
     monkeypatch.setenv(PROJECT_VARIABLE, str(root))
-    with pytest.raises(MigrationFailed, match="upgrade to 202511151540 failed; nothing of it was kept: division by zero"):
+    with pytest.raises(MigrationFailed, match="upgrade to 202511151540 failed; nothing of it was kept: division"):
         run_notebook("12h_view_isolation", database=migrated_copy.name)
     with migrated_copy.connect() as connection:
         assert migrations.current(connection) == "202511151510"
