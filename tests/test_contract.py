@@ -674,6 +674,54 @@ def test_responses_are_judged(responses: list[Response], verdict: type[Verdict],
     assert [row["items"] for row in found.have] == [len(each.items) for each in responses]
 
 
+# -- items and the raw query
+
+
+@pytest.mark.parametrize("endpoint", ["channel-performance", "daily-revenue"])
+def test_items_are_those_of_the_raw_query(subject: Subject, own: Contract, endpoint: str) -> None:
+    response = respond(subject, own, endpoint)
+    execute(subject.connection, "RESET ROLE")
+
+    assert contract.is_raw(subject.connection, own, response) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [
+        pytest.param(
+            {"total_revenue_cents": "(SELECT sum(total_revenue_cents)::bigint FROM mv_channel_performance)"},
+            "1 items, 270 by the raw query; first difference: allocations_count 1, channel email, ",
+            id="rows left out",
+        ),
+        pytest.param({"tenant_id": "NULL::uuid"}, "1 items, 270 by the raw query; ", id="another row"),
+    ],
+)
+def test_other_items_than_those_of_the_raw_query_are_told(
+    subject: Subject, own: Contract, values: dict[str, str], difference: str
+) -> None:
+    show_row(subject, "channel_performance", CHANNEL_ROW, **values)
+    response = respond(subject, own)
+    execute(subject.connection, "RESET ROLE")
+    found = contract.is_raw(subject.connection, own, response)
+    judged = contract.judge("they are those", [response], wrong=[found])
+
+    assert found.startswith(difference)
+    assert isinstance(judged, Fail)
+    assert judged.reason == f"other than the raw query: {found}"
+
+
+def test_a_cent_too_much_in_one_item_is_told(subject: Subject, own: Contract) -> None:
+    view = "SELECT tenant_id, channel_code, allocation_date, total_conversions, total_revenue_cents + (row_number() " \
+           "OVER (ORDER BY tenant_id, channel_code, allocation_date) = 1)::int AS total_revenue_cents, " \
+           "avg_confidence_score, total_allocations FROM mv_channel_performance"  # fmt: skip
+    execute(subject.connection, f"CREATE OR REPLACE VIEW channel_performance AS SELECT * FROM ({view}) AS v "
+                                f"WHERE tenant_id = '{DOCUMENTED}'")  # fmt: skip
+    response = respond(subject, own)
+    execute(subject.connection, "RESET ROLE")
+
+    assert "270 items, 270 by the raw query; first difference: " in contract.is_raw(subject.connection, own, response)
+
+
 def test_the_last_days_end_today_in_utc() -> None:
     found = contract.last_days(30)
 

@@ -274,7 +274,10 @@ def recreate(database: Database) -> None:
     database.__dict__.pop("server", None)
     wanted = sql.Identifier(_words(database.conninfo)["dbname"])
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(wanted))
+        try:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(wanted))
+        except psycopg.errors.InsufficientPrivilege:  # a worker of autovacuum is there: without FORCE it is sent away
+            connection.execute(sql.SQL("DROP DATABASE {}").format(wanted))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(wanted))
 
 
