@@ -142,22 +142,24 @@ def databases(project: Project, server: Database) -> Databases:
 
 
 @pytest.fixture(scope="session")
-def legacy(databases: Databases) -> Database:
+def legacy(databases: Databases) -> Iterator[Database]:
     """Template: the small scenario at the revision before phase 4. Copy it, never change it."""
     database = databases.empty()
     scenario.load(database, databases.project, SMALL)
     database.engine.dispose()
-    return database
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")
-def migrated(databases: Databases, legacy: Database) -> Database:
+def migrated(databases: Databases, legacy: Database) -> Iterator[Database]:
     """Template: phases P to R run green. Copy it, never change it."""
     database = databases.copy(legacy)
     for phase in load_gates(databases.project).phases:
         run_notebook(phase.notebook, database=database.name)
     database.engine.dispose()
-    return database
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -167,6 +167,22 @@ def test_unfit_role_is_refused(
     assert_refused(outcome, NOT_STARTED, *words)
 
 
+@pytest.mark.usefixtures("roles", "outputs")
+def test_what_the_server_refuses_a_command_is_a_message(
+    legacy_copy: Database, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A privilege that is missing where nobody looked for it beforehand is no mistake of gatebook's."""
+    server = legacy_copy.server_process
+    assert server is not None
+    monkeypatch.setenv("AUDIT_URL", server.conninfo(name_of(legacy_copy), user="bad_input_stranger"))
+    outcome = command("status", "--database", "AUDIT_URL")
+
+    assert outcome.code == 2
+    assert outcome.err == (
+        "gatebook: the database refused: permission denied for table alembic_version (SQLSTATE 42501)\n"
+    )
+
+
 def test_superuser_loads_no_scenario(
     databases: Databases, tmp_path: Path, outputs: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

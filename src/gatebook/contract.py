@@ -189,7 +189,7 @@ def fields_resolve(subject: Subject) -> Verdict:
     wrong = [
         f"{row['endpoint']}.{row['field']}: {row['view']}.{row['column']} is {row['type'] or 'not there'}"
         for row, wanted in zip(have, want, strict=True)
-        if row != wanted
+        if row != wanted or row["type"] is None
     ]
     if not want:
         return Unknown(what, reason="the contract has no responses")

@@ -175,7 +175,8 @@ class Gate:
                 execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 recorded = refresh.last(connection, view)
                 comparison = self.phase.contract.comparison(view)
-                found.append(compare.compare_as_is(connection, comparison, recorded=recorded, accept_stale=True))
+                judged = compare.compare_as_is(connection, comparison, recorded=recorded, accept_stale=True)
+                found.append(_of(view, judged))
             return _together(what, found)
 
         return self._judged(test, judge, kinds=("data",))
@@ -240,10 +241,10 @@ class Gate:
     def _compared(self, connection: sa.Connection, comparison: Comparison, *, refresh: bool) -> Verdict:
         what, limits = comparison.view or "the query", self.phase.limits
         if refresh:
-            return compare.refresh_and_compare(connection, comparison, what=what, **limits)
+            return _of(what, compare.refresh_and_compare(connection, comparison, what=what, **limits))
         connection.rollback()
         execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        return compare.verdict(what, comparison, compare.compare(connection, comparison))
+        return _of(what, compare.verdict(what, comparison, compare.compare(connection, comparison)))
 
     def _rows_are_as_left(self, connection: sa.Connection, past: History) -> bool:
         """Every change since the phase is one that a later phase or activity made and recorded."""
@@ -326,13 +327,20 @@ class Gate:
         return history.since(self.phase.store, self.phase.gates, self.phase.declared.phase)
 
 
+def _of(view: str, verdict: Verdict) -> Verdict:
+    """The same verdict, with rows and reason that say which view is meant."""
+    have = tuple({"of": view, **row} for row in verdict.have)
+    return type(verdict)(verdict.what, have, verdict.want, f"{view}: {verdict.reason}" if verdict.reason else "")
+
+
 def _together(what: str, verdicts: list[Verdict]) -> Verdict:
     have = tuple(row for verdict in verdicts for row in verdict.have)
     want = tuple(row for verdict in verdicts for row in verdict.want)
     for verdict in verdicts:
         if not verdict.is_green:
             return type(verdict)(what, have, want, verdict.reason)
-    return Pass(what, have, want) if verdicts else Unknown(what, reason="nothing was tried")
+    said = "; ".join(verdict.reason for verdict in verdicts if verdict.reason)
+    return Pass(what, have, want, said) if verdicts else Unknown(what, reason="nothing was tried")
 
 
 def _shown(query: Query) -> str:

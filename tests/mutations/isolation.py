@@ -266,6 +266,7 @@ MIGRATION = [
         "grant channel_performance to PUBLIC added, not declared",
     ),
     ("freshness of the refresh", [(f"greatest(0, {SINCE_THE_CHANGE})::integer AS ", "")], "H.6.2", "answers otherwise"),
+    ("freshness of what was made", [("max(entry.updated_at)", "max(entry.created_at)")], "H.6.2", "answers otherwise"),
     ("freshness of the oldest entry", [("max(entry", "min(entry")], "H.6.2", "answers otherwise"),
     ("freshness of nothing", [(f"greatest(0, {SINCE_THE_CHANGE})", "NULL")], "H.6.2", "answers otherwise"),
     (

@@ -1,7 +1,7 @@
 """Faults that no gate sees yet. When one does, its test fails: then the mutation belongs with the others."""
 
 from mutations.mutation import Mutation
-from mutations.view import CHANNELS, LOG, OWN_ROWS, SCOPED, revision
+from mutations.view import CHANNELS, LOG, OWN_ROWS, revision
 
 WINDOW = "WHERE created_at >="
 
@@ -15,13 +15,6 @@ UNSEEN = [
             CHANNELS,
             ("DROP MATERIALIZED VIEW mv_channel", "DELETE FROM dead_events; DROP MATERIALIZED VIEW mv_channel"),
         ),
-    ),
-    Mutation(
-        "freshness of what was made",
-        "",
-        "H.6.2",
-        at="MV-3",
-        edits=revision(SCOPED, ("max(entry.updated_at)", "max(entry.created_at)")),
     ),
     Mutation(
         "a refresh for the tenant that is set",
