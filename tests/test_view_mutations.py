@@ -10,8 +10,6 @@ from gatebook.database import Database
 from mutations import UNSEEN, VIEW_MUTATIONS, Mutation
 from mutations.catching import Copies, catch, catching
 
-NOT_YET = [pytest.param(mutation, marks=pytest.mark.xfail(reason="no gate sees it yet")) for mutation in UNSEEN]
-
 
 @pytest.fixture(scope="module")
 def copies(databases: Databases, legacy: Database, migrated: Database) -> Iterator[Copies]:
@@ -20,6 +18,13 @@ def copies(databases: Databases, legacy: Database, migrated: Database) -> Iterat
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("mutation", [*VIEW_MUTATIONS, *NOT_YET], ids=attrgetter("name"))
+@pytest.mark.parametrize("mutation", VIEW_MUTATIONS, ids=attrgetter("name"))
 def test_a_gate_goes_red(mutation: Mutation, copies: Copies) -> None:
+    catch(mutation, copies)
+
+
+@pytest.mark.server
+@pytest.mark.xfail(raises=AssertionError, reason="no gate sees it yet")
+@pytest.mark.parametrize("mutation", UNSEEN, ids=attrgetter("name"))
+def test_a_gate_should_go_red(mutation: Mutation, copies: Copies) -> None:
     catch(mutation, copies)

@@ -17,12 +17,12 @@ MADE_BY = {
     "mv_reconciliation_status": LATEST,
 }
 READ_THROUGH = {name: view.read_through for name, view in CONTRACT.views.items()}
-Change = tuple[str, str]  # what stands there, and what stands there instead
-
 CONTRACT_FILE = "params/api_contract.yaml"
 CHANNEL, DAY = "mv_channel_performance", "mv_daily_revenue_summary"
 REALTIME, RECONCILED, RUNS = "mv_realtime_revenue", "mv_reconciliation_status", "reconciliation_runs"
 OWN_ROWS = "WHERE tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid"
+
+Change = tuple[str, str]  # what stands there, and what stands there instead
 
 _FILES = {path.name.partition("_")[0]: path for path in (ROOT / "alembic" / "versions").glob("*.py")}
 
@@ -42,18 +42,15 @@ def contract(*changes: Change) -> tuple[Edit, ...]:
     return tuple(Edit(CONTRACT_FILE, *change) for change in changes)
 
 
-def remade(view: str, *changes: Change, index: str = "") -> str:
-    """A materialized view in other words, made anew by its owner, and the view over it; all else is as it was.
-
-    index  definition of its index, where that is another
-    """
+def remade(view: str, *changes: Change) -> str:
+    """A materialized view in other words, made anew by its owner, and the view over it; all else is as it was."""
     indexes = CANONICAL.views[view].indexes
     return ";\n".join(
         [
             f"SET ROLE {OWNER}",
             f"DROP MATERIALIZED VIEW {view} CASCADE",
             _changed(definition(view), changes),
-            *([index] if index else [each.definition for each in indexes.values()]),
+            *(each.definition for each in indexes.values()),
             *(f"COMMENT ON INDEX {name} IS {literal(each.comment)}" for name, each in indexes.items()),
             *_comments(view),
             _scoped(view),
@@ -92,6 +89,7 @@ def _changed(text: str, changes: Sequence[Change]) -> str:
 
 
 def definition(view: str) -> str:
+    """The statement that makes a materialized view."""
     return _statement(MADE_BY[view], f"CREATE MATERIALIZED VIEW {view} AS")
 
 
