@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import ROOT, Databases
+from gatebook import embedded
 from gatebook.database import Database, open_database, recreate
 from gatebook.embedded import OWNER, SUPERUSER, EmbeddedServer
 from gatebook.errors import ConfigurationError, ServerFailed
@@ -412,3 +415,19 @@ def test_only_embedded_databases_are_made_anew(running: EmbeddedServer, monkeypa
         recreate(database)
     assert execute(running, "SELECT count(*) FROM pg_database WHERE datname = 'gatebook'") == [(1,)]
     database.close()
+
+
+def test_the_servers_user_is_made_once_however_many_ask() -> None:
+    """Without a lock, processes that start together on a new machine end up with different users of one name."""
+    if os.geteuid() != 0:
+        assert embedded._server_user() is None
+        return
+    name = f"gatebook-{secrets.token_hex(4)}"
+    ask = f"import pwd; from gatebook.embedded import _ensure_account as ensure; ensure({name!r})"
+    ask += f"; print(pwd.getpwnam({name!r}).pw_uid)"
+    asking = [subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    try:
+        seen = {process.communicate()[0].strip() for process in asking}
+        assert seen == {str(pwd.getpwnam(name).pw_uid)}
+    finally:
+        subprocess.run(["userdel", name], check=True)

@@ -39,6 +39,7 @@ OWNER = "gatebook_owner"
 APP_ROLES = ("app_rw", "app_ro")
 DEFAULT_DATABASE = "gatebook"
 SUPERUSER = "postgres"
+ACCOUNTS = Path("/etc/passwd")
 PORT = 5432  # names the socket's file; said everywhere, because server and clients would obey a PGPORT
 
 # Roles belong to the whole server. The owner is no superuser and does not bypass row security: the audit
@@ -299,8 +300,15 @@ def _server_user() -> str | None:
     """PostgreSQL does not run as root: then a system user of its own runs it."""
     if os.geteuid() != 0:
         return None
-    _library().ensure_user_exists("pgserver")
+    _ensure_account("pgserver")
     return "pgserver"
+
+
+def _ensure_account(name: str) -> None:
+    """Two `useradd` at once replace each other's account by one with another id, so only one may run."""
+    with ACCOUNTS.open() as accounts:
+        fcntl.flock(accounts, fcntl.LOCK_EX)
+        _library().ensure_user_exists(name)
 
 
 def _open_to_server_user(folder: Path) -> None:

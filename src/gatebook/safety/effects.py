@@ -85,7 +85,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True)
 class Migration:
-    """A file as read. problems: what kept it from being read at all, each a whole sentence; then nothing else counts."""
+    """A file as read. problems: what kept it from being read, each a whole sentence; then nothing else counts."""
 
     path: str
     revision: str = ""
