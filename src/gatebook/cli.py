@@ -6,12 +6,13 @@ Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143
 import contextlib
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatebook.errors import GatebookError
+from gatebook.errors import ConfigurationError, GatebookError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -22,6 +23,14 @@ HELP = """An interactive, notebook-driven schema audit workbook for PostgreSQL.
 
 Exit codes: 0 green, 1 a gate is red, 2 could not tell or wrong use, 130 and 143 interrupted.
 """
+
+
+class Format(StrEnum):
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+
 
 REFUSALS = ("42501", "42P01", "42883", "55P03", "57014", "53100", "25006")
 
@@ -132,7 +141,6 @@ def refresh(
     from gatebook import refresh as refreshing
     from gatebook import terminal
     from gatebook.database import open_database
-    from gatebook.errors import ConfigurationError
     from gatebook.project import Project
 
     if show_status + schedule + unschedule > 1:
@@ -174,6 +182,23 @@ def _schedule(
         terminal.crontab(problem, refreshing.crontab(project, database, entries, **limits))
     else:
         terminal.scheduled(refreshing.schedule(connection, entries, **limits))
+
+
+@app.command(name="lint-migration")
+def lint_migration(
+    paths: Annotated[list[Path], typer.Argument(help="Migrations, or folders of them.", show_default=False)],
+    output: Annotated[Format, typer.Option("--format", help="How to say it.")] = Format.text,
+    strict: Annotated[bool, typer.Option("--strict", help="A blemish of an acknowledgement fails too.")] = False,
+) -> None:
+    """Judge migrations without running them: what would be lost, narrowed or unguarded. Exit code 1 when one fails."""
+    from gatebook.safety.linting import lint
+    from gatebook.safety.report import FORMATS
+
+    judgements = lint(paths, strict=strict)
+    if not judgements:
+        raise ConfigurationError("no migration found", where=", ".join(map(str, paths)), next_step="name a file")
+    sys.stdout.write(FORMATS[output.value](judgements) + "\n")
+    raise typer.Exit(0 if all(each.passes for each in judgements) else 1)
 
 
 @app.command()

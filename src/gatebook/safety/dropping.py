@@ -116,11 +116,11 @@ def _alter_type(reader: "Reader", table: str, command: Any) -> None:
     if reader.known.made_column(table, command.name):
         return
     new, using = read_type(command.def_.typeName), command.def_.raw_default
-    if holds_anything(new) and (using is None or _is_plain_cast(using, command.name)):
+    if holds_anything(new) and (using is None or is_plain_cast(using, command.name)):
         return
     why = (
         "the USING expression may cut or round"
-        if using is not None and not _is_plain_cast(using, command.name)
+        if using is not None and not is_plain_cast(using, command.name)
         else ("its old type is not known here, so the change may cut or round")
     )
     reader.add(
@@ -129,7 +129,7 @@ def _alter_type(reader: "Reader", table: str, command: Any) -> None:
     )  # fmt: skip
 
 
-def _is_plain_cast(node: Any, column: str) -> bool:
+def is_plain_cast(node: Any, column: str) -> bool:
     """`column::type`, and nothing that computes."""
     while isinstance(node, ast.TypeCast):
         if not holds_anything(read_type(node.typeName)):

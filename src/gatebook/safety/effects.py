@@ -1,6 +1,6 @@
 """What a migration would do, as facts: statements of upgrade(), and the effects of each.
 
-python.py reads a file into Operations, sql.py reads SQL into Effects, judge.py holds both against levels and
+reading.py reads a file into Operations, sql.py reads SQL into Effects, judge.py holds both against levels and
 acknowledgements. Nothing here opens a file or a connection.
 """
 
@@ -44,13 +44,11 @@ class Reading:
 
     statements  how many were seen, those inside DO blocks and EXECUTE strings included
     unresolved  how many of them could not be read (each also has an UNRESOLVED effect)
-    created     tables and other objects that the text makes, as ('table', 'orders'); for "created and dropped is clean"
     """
 
     effects: tuple[Effect, ...] = ()
     statements: int = 0
     unresolved: int = 0
-    created: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """A real comment `# CI:DESTRUCTIVE_OK - reason, ADR-NNN`; never a string that looks like one."""
+    """A real comment `# CI:DESTRUCTIVE_OK - reason, ADR-NNN`; never a string that looks like one.
+
+    stands_alone  nothing else is on its line, so that it speaks of the operation below
+    """
 
     path: str
     line: int
     reason: str
     adrs: tuple[str, ...] = ()
+    stands_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """PL/pgSQL to effects: the statements of every branch, and the texts that EXECUTE is given."""
 
+import itertools
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gatebook.safety.grammar import ParseError, ast, parse_plpgsql, parse_sql
@@ -10,6 +12,7 @@ from gatebook.safety.predicates import UNKNOWN, constant
 if TYPE_CHECKING:
     from gatebook.safety.sql import Reader
 
+MOST = 64  # variants of one text
 HOLE = "gatebook_unknown_name"  # stands for a name or literal that is known when the block runs
 DYNAMIC = {
     "PLpgSQL_stmt_dynexecute": "query",
@@ -61,10 +64,14 @@ def _constants(function: dict[str, Any]) -> dict[str, str]:
         variable = datum.get("PLpgSQL_var", {})
         query = variable.get("default_val", {}).get("PLpgSQL_expr", {}).get("query")
         if query is not None:
-            found[variable["refname"]] = _text(query, {})
+            found[variable["refname"]] = _only(_texts(query, {}))
     for name in _assigned(function.get("action", {}), function.get("datums", ())):
         found.pop(name, None)
     return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _only(texts: list[str] | None) -> str | None:
+    return texts[0] if texts is not None and len(texts) == 1 else None
 
 
 def _assigned(tree: Any, datums: Any) -> Iterator[str]:
@@ -135,76 +142,95 @@ def _expression(reader: "Reader", expression: dict[str, Any]) -> None:
 
 
 def _dynamic(reader: "Reader", query: str, variables: dict[str, str]) -> None:
-    text = _text(query, variables)
+    texts = _texts(query, variables)
     reader.statements += 1
-    if not isinstance(text, str):
-        reader.unclear(
-            "EXECUTE", f"the text of EXECUTE {query[:80]} is not constant; write the statement out, or use format()"
-        )
+    if texts is None:
+        what = f"the text of EXECUTE {' '.join(query.split())[:80]} is not constant"
+        reader.unclear("EXECUTE", f"{what}; write the statement out, or use format() with %I and %L")
         return
-    reader.nested(text)
+    for text in texts:
+        reader.nested(text)
 
 
-def _text(query: str, variables: dict[str, str]) -> Any:
-    """The text that an expression gives, with HOLE where a name or a literal is put in; UNKNOWN when it is none."""
+def _texts(query: str, variables: dict[str, str]) -> list[str] | None:
+    """The texts that an expression may give, with HOLE where a name or a literal is put in; None when it is anything."""
     try:
         (statement,) = parse_sql(f"SELECT {query}")
         (target,) = statement.stmt.targetList
     except (ParseError, ValueError, TypeError):
-        return UNKNOWN
+        return None
     return _evaluate(target.val, variables)
 
 
-def _evaluate(node: Any, variables: dict[str, str]) -> Any:
+def _evaluate(node: Any, variables: dict[str, str]) -> list[str] | None:
     if isinstance(node, ast.A_Const):
         value = constant(node)
-        return str(value) if value is not None and value is not UNKNOWN else UNKNOWN
+        return [str(value)] if value is not None and value is not UNKNOWN else None
     if isinstance(node, ast.TypeCast):
         return _evaluate(node.arg, variables)
     if isinstance(node, ast.ColumnRef) and len(node.fields) == 1:
-        return variables.get(getattr(node.fields[0], "sval", ""), UNKNOWN)
+        name = getattr(node.fields[0], "sval", "")
+        return [variables[name]] if name in variables else None
     if isinstance(node, ast.A_Expr) and node.name[-1].sval == "||":
-        parts = [_evaluate(node.lexpr, variables), _evaluate(node.rexpr, variables)]
-        return "".join(parts) if all(isinstance(each, str) for each in parts) else UNKNOWN
-    return _called(node, variables) if isinstance(node, ast.FuncCall) else UNKNOWN
+        return _combined([_evaluate(node.lexpr, variables), _evaluate(node.rexpr, variables)], "".join)
+    if isinstance(node, ast.CaseExpr):
+        results = [_evaluate(each.result, variables) for each in node.args]
+        results += [_evaluate(node.defresult, variables)] if node.defresult is not None else []
+        return None if None in results else [text for each in results for text in each or ()]
+    return _called(node, variables) if isinstance(node, ast.FuncCall) else None
 
 
-def _called(node: Any, variables: dict[str, str]) -> Any:
+def _combined(parts: Sequence[list[str] | None], join: Callable[[Sequence[str]], str]) -> list[str] | None:
+    """Every combination of the texts that each part may give."""
+    known = [each for each in parts if each is not None]
+    if len(known) < len(parts) or math.prod(len(each) for each in known) > MOST:
+        return None
+    return [join(each) for each in itertools.product(*known)]
+
+
+def _called(node: Any, variables: dict[str, str]) -> list[str] | None:
     name = node.funcname[-1].sval
     values = [_evaluate(each, variables) for each in node.args or ()]
     if name in QUOTING:
-        known = values[0] if values and isinstance(values[0], str) else None
-        if name == "quote_ident":
-            return f'"{known}"' if known is not None else HOLE
-        return f"'{known}'" if known is not None else f"'{HOLE}'"
-    if name == "concat" and all(isinstance(each, str) for each in values):
-        return "".join(values)
-    if name == "format" and values and isinstance(values[0], str):
-        return _formatted(values[0], values[1:])
-    return UNKNOWN
+        mark = '"' if name == "quote_ident" else "'"
+        return [f"{mark}{each}{mark}" for each in (values[0] if values and values[0] else [HOLE])]
+    if name == "concat":
+        return _combined(values, "".join)
+    template = values[0] if name == "format" and values else None
+    return _formatted(template[0], values[1:]) if template is not None and len(template) == 1 else None
 
 
 FORMAT = re.compile(r"%(?:%|(?:(\d+)\$)?-?\d*([sIL]))")
 
 
-def _formatted(template: str, values: list[Any]) -> Any:
+def _formatted(template: str, values: list[list[str] | None]) -> list[str] | None:
     """format(): %I is a name and %L a literal, known or not; %s of something unknown may be anything."""
-    position = iter(range(len(values)))
-    unknown = False
+    places = _places(template)
+    if any(kind == "s" and (place >= len(values) or values[place] is None) for place, kind in places):
+        return None
+    chosen = [values[place] if place < len(values) and values[place] else [HOLE] for place, _ in places]
 
-    def put(found: re.Match[str]) -> str:
-        nonlocal unknown
-        if found[0] == "%%":
-            return "%"
-        place = int(found[1]) - 1 if found[1] else next(position, len(values))
-        value = values[place] if place < len(values) else UNKNOWN
-        known = value if isinstance(value, str) else None
-        if found[2] == "I":
-            return f'"{known}"' if known is not None else HOLE
-        if found[2] == "L":
-            return f"'{known}'" if known is not None else f"'{HOLE}'"
-        unknown = unknown or known is None
-        return known or ""
+    def join(texts: Sequence[str]) -> str:
+        waiting = iter(zip(texts, places, strict=True))
 
-    text = FORMAT.sub(put, template)
-    return UNKNOWN if unknown else text
+        def put(found: re.Match[str]) -> str:
+            if found[0] == "%%":
+                return "%"
+            text, (_, kind) = next(waiting)
+            return f'"{text}"' if kind == "I" else f"'{text}'" if kind == "L" else text
+
+        return FORMAT.sub(put, template)
+
+    return _combined(chosen, join)
+
+
+def _places(template: str) -> list[tuple[int, str]]:
+    """Which argument each specifier takes, and its kind: s, I or L."""
+    found: list[tuple[int, str]] = []
+    following = 0
+    for specifier in FORMAT.finditer(template):
+        if specifier[2]:
+            place = int(specifier[1]) - 1 if specifier[1] else following
+            following = place + 1
+            found.append((place, specifier[2]))
+    return found

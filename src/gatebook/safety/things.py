@@ -1,0 +1,200 @@
+"""What a value of a migration can be, when nobody runs it.
+
+A value is a constant of Python, a list, tuple or dict of values, or one of these. DATA is harmless and unknown
+(a row, a date); FOREIGN comes from code that is not next to the migration, and may do anything when it is called.
+"""
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatebook.safety.python import Interpreter
+
+
+@dataclass(frozen=True)
+class Data:
+    """Plain data that is not known before the migration runs."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Something imported that could not be read; name as it is written."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name of a library that is understood: 'sqlalchemy.text', 'os.path.join'."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Different in different branches."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """Alembic's operations; table is set inside `with op.batch_alter_table(table)`."""
+
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A connection, engine, cursor or session: what it executes reaches the database."""
+
+
+@dataclass(frozen=True)
+class Sql:
+    """A text of SQL that may be executed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A statement or an expression built with SQLAlchemy that destroys nothing."""
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """delete(table) or update(table); is_filtered after where() with something that is not known to be true."""
+
+    verb: str
+    table: str
+    is_filtered: bool = False
+
+
+@dataclass(frozen=True)
+class Ddl:
+    """An object that can drop itself, or a DDL construct: kind of object, name, and 'drop' once it says so."""
+
+    kind: str
+    name: str
+    verb: str = ""
+
+
+@dataclass(frozen=True)
+class SqlType:
+    """A type as SQL, '' when it is not one of SQLAlchemy's own."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A method of a value."""
+
+    owner: Any
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function that can be followed, with the names around it and the arguments already given."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    scope: "Scope"
+    given: tuple[Any, ...] = ()
+    named: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Class:
+    node: ast.ClassDef
+    scope: "Scope"
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    of: Class
+
+
+@dataclass(eq=False)
+class Module:
+    """A file next to the migration; its names are evaluated when they are asked for."""
+
+    path: str
+    scope: "Scope"
+
+
+@dataclass(eq=False)
+class Scope:
+    """Names and their values; those of the scope around are seen through it."""
+
+    names: dict[str, Any]
+    path: str
+    outer: "Scope | None" = None
+    lazy: dict[str, ast.stmt] = field(default_factory=dict)
+
+    def find(self, name: str, interpreter: "Interpreter") -> Any:
+        here: Scope | None = self
+        while here is not None:
+            if name in here.lazy and name not in here.names:
+                interpreter.define(here, here.lazy.pop(name))
+            if name in here.names:
+                return here.names[name]
+            here = here.outer
+        return MISSING
+
+
+class Missing:
+    """No such name."""
+
+
+DATA = Data()
+MISSING = Missing()
+REACHING = (Op, Bind)  # what gives a function the means to reach the database
+
+
+def reaches(value: Any) -> bool:
+    """Whether whoever is given this value can reach the database with it."""
+    if isinstance(value, OneOf):
+        return any(reaches(each) for each in value.values)
+    if isinstance(value, list | tuple | set):
+        return any(reaches(each) for each in value)
+    if isinstance(value, dict):
+        return any(reaches(each) for each in value.values())
+    return isinstance(value, REACHING) or (isinstance(value, Bound) and reaches(value.owner))
+
+
+def alternatives(value: Any) -> tuple[Any, ...]:
+    return value.values if isinstance(value, OneOf) else (value,)
+
+
+def either(first: Any, second: Any) -> Any:
+    """One of two values, without saying the same twice."""
+    found: list[Any] = []
+    for each in (*alternatives(first), *alternatives(second)):
+        if not any(each is other or (type(each) is type(other) and each == other) for other in found):
+            found.append(each)
+    return found[0] if len(found) == 1 else OneOf(tuple(found[:16])) if len(found) <= 16 else DATA
+
+
+def is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool | bytes)
+
+
+def is_known(value: Any) -> bool:
+    """A constant through and through."""
+    if isinstance(value, list | tuple | set):
+        return all(is_known(each) for each in value)
+    if isinstance(value, dict):
+        return all(is_known(each) for each in value.values())
+    return is_constant(value)
