@@ -12,7 +12,7 @@ class File:
     path: Path
 
 
-def opened(arguments: list[Any], _at: str) -> File | None:
+def opened(arguments: list[Any]) -> File | None:
     first = arguments[0] if arguments else None
     return File(Path(first)) if isinstance(first, str) else first if isinstance(first, File) else None
 

@@ -28,7 +28,7 @@ LEVELS: Mapping[Kind, Level] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One effect at one place. acknowledged: the reason that a comment gives, None without one; it then does not fail."""
+    """One effect at one place. acknowledged: the reason that a comment gives, which may be ''; None without one."""
 
     path: str
     line: int

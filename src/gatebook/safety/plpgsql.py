@@ -153,7 +153,7 @@ def _dynamic(reader: "Reader", query: str, variables: dict[str, str]) -> None:
 
 
 def _texts(query: str, variables: dict[str, str]) -> list[str] | None:
-    """The texts that an expression may give, with HOLE where a name or a literal is put in; None when it is anything."""
+    """The texts that an expression may give, with HOLE for a name or literal known later; None when it is anything."""
     try:
         (statement,) = parse_sql(f"SELECT {query}")
         (target,) = statement.stmt.targetList

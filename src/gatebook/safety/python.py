@@ -324,7 +324,7 @@ class Interpreter:
                 return OneOf(tuple(values)) if 1 < len(values) <= 64 else values[0] if values else DATA
         if isinstance(owner, Foreign):
             return Foreign(f"{owner.name}[…]")
-        return calls.item(owner, key, self)
+        return calls.item(owner, key)
 
     def binary(self, node: ast.BinOp, scope: Scope) -> Any:
         left, right = self.value(node.left, scope), self.value(node.right, scope)
@@ -484,7 +484,10 @@ class Interpreter:
             return self.instance(function, arguments, named, node, scope)
         if isinstance(function, Bound) and isinstance(function.owner, str | list | dict | tuple | set):
             return string_method(function.owner, function.name, arguments, named)
-        return calls.call(self, function, arguments, named, node, scope)
+        if isinstance(function, calls.Given):
+            given = [*function.arguments, *arguments]
+            return self.call(function.function, given, function.named | named, node, scope)
+        return calls.call(function, calls.Call(self, arguments, named, node, scope))
 
     def instance(self, made: Class, arguments: list[Any], named: dict[str, Any], node: ast.expr, scope: Scope) -> Any:
         instance = Instance(made)

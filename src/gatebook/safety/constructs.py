@@ -1,0 +1,62 @@
+"""Constructors and functions of SQLAlchemy and Alembic, by their names."""
+
+from typing import Any
+
+from gatebook.safety.calls import Call, alternatives_of, table_name, text_of
+from gatebook.safety.execution import execute
+from gatebook.safety.sqltypes import is_type, sql_type
+from gatebook.safety.things import DATA, Bind, Clause, Column, Ddl, Name, Sql, Table, Write
+
+BINDS = {
+    "create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config", "Session",
+    "sessionmaker", "AsyncSession", "async_sessionmaker", "scoped_session", "Connection", "object_session",
+}  # fmt: skip
+DROPS = {
+    "DropTable": "table", "DropSchema": "schema", "DropIndex": "index", "DropSequence": "sequence",
+    "DropConstraint": "constraint", "DropView": "view", "DropTableOp": "table", "DropColumnOp": "column",
+    "DropIndexOp": "index", "DropConstraintOp": "constraint", "DropColumn": "column", "DropEnumType": "type",
+}  # fmt: skip
+OBJECTS = {"Sequence": "sequence", "Index": "index", "Enum": "type", "ENUM": "type", "DOMAIN": "type"}
+
+
+def alembic(path: str, made: Call) -> Any:
+    """alembic.context, alembic.migration and the constructs of alembic.operations.ops."""
+    last = path.rsplit(".", 1)[-1]
+    if last in DROPS:
+        return Ddl(DROPS[last], text_of(made.first), "drop")
+    if last in ("get_context", "MigrationContext") or path.endswith("MigrationContext.configure"):
+        return Name("alembic.context")
+    if last in ("get_bind", "connection"):
+        return Bind()
+    if last == "execute":
+        execute("context.execute", made.first, made)
+        return None
+    return Clause() if last.endswith("Op") else DATA
+
+
+def sqlalchemy(path: str, made: Call) -> Any:
+    """A name of SQLAlchemy, by its last part."""
+    last, first = path.rsplit(".", 1)[-1], made.first
+    if last in ("text", "DDL", "literal_column", "TextClause"):
+        return alternatives_of(first, lambda each: Sql(each) if isinstance(each, str) else DATA)
+    if last in ("delete", "update"):
+        return Write(last.upper(), table_name(made.interpreter, first))
+    if last in ("Table", "table", "TableClause"):
+        return Table(text_of(first))
+    if last in BINDS:
+        return Bind()
+    if last in ("true", "false"):
+        return last == "true"
+    if last in DROPS:
+        name = table_name(made.interpreter, first) or text_of(getattr(first, "name", first))
+        return Ddl(DROPS[last], name, "drop")
+    if last in OBJECTS:
+        is_named_first = last in ("Sequence", "Index", "DOMAIN")
+        return Ddl(OBJECTS[last], text_of(made.named.get("name", first if is_named_first else "")))
+    if last == "MetaData":
+        return Ddl("metadata", "")
+    if last in ("Column", "column"):
+        return Column(text_of(first))
+    if last == "inspect":
+        return DATA
+    return sql_type(last, made.arguments, made.named) if is_type(last) else Clause()
