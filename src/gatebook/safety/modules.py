@@ -9,7 +9,7 @@ from gatebook.safety import calls
 from gatebook.safety.things import MISSING, Foreign, Module, Name, Scope
 
 if TYPE_CHECKING:
-    from gatebook.safety.python import Interpreter
+    from gatebook.safety.walk import Walk
 
 UNDERSTOOD = ("sqlalchemy", "alembic", *sys.stdlib_module_names)
 LARGEST_BYTES = 1_000_000
@@ -24,7 +24,7 @@ class Neighbours:
         self.folders = [folder, *list(folder.parents)[:2]]
         self.loaded: dict[Path, Module | None] = {}
 
-    def imported(self, node: ast.Import | ast.ImportFrom, at: str, interpreter: "Interpreter") -> dict[str, Any]:
+    def imported(self, node: ast.Import | ast.ImportFrom, at: str, interpreter: "Walk") -> dict[str, Any]:
         """Name -> value of an import statement."""
         if isinstance(node, ast.Import):
             return {
@@ -41,12 +41,12 @@ class Neighbours:
                 found[each.asname or each.name] = self.member(node, each.name, at, interpreter)
         return found
 
-    def module(self, name: str, interpreter: "Interpreter") -> Any:
+    def module(self, name: str, interpreter: "Walk") -> Any:
         if name.partition(".")[0] in UNDERSTOOD:
             return calls.known_name(name)
         return self.load(self.find(self.folders, name), interpreter) or Foreign(name)
 
-    def member(self, node: ast.ImportFrom, name: str, at: str, interpreter: "Interpreter") -> Any:
+    def member(self, node: ast.ImportFrom, name: str, at: str, interpreter: "Walk") -> Any:
         source = node.module or ""
         if not node.level and source.partition(".")[0] in UNDERSTOOD:
             return calls.known_name(f"{source}.{name}")
@@ -59,7 +59,7 @@ class Neighbours:
         inner = self.load(self.find(folders, f"{source}.{name}".strip(".")), interpreter)
         return inner or Foreign(f"{source}.{name}".strip("."))
 
-    def everything(self, node: ast.ImportFrom, at: str, interpreter: "Interpreter") -> dict[str, Any]:
+    def everything(self, node: ast.ImportFrom, at: str, interpreter: "Walk") -> dict[str, Any]:
         source = node.module or ""
         if not node.level and source.partition(".")[0] in UNDERSTOOD:
             return {"*": Name(source)}
@@ -79,7 +79,7 @@ class Neighbours:
                     return path.resolve()
         return None
 
-    def load(self, path: Path | None, interpreter: "Interpreter") -> Module | None:
+    def load(self, path: Path | None, interpreter: "Walk") -> Module | None:
         """A file's names, evaluated when asked for; what it does when it is imported is followed now."""
         if path is None or path in self.loaded:
             return self.loaded.get(path) if path else None

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from gatebook.safety.effects import Acknowledgement, Kind, Migration, Operation
 from gatebook.safety.modules import Neighbours
-from gatebook.safety.python import Interpreter, TooMuch
+from gatebook.safety.python import Interpreter
 from gatebook.safety.things import MISSING, Function, OneOf, Scope
+from gatebook.safety.walk import TooMuch
 
 LARGEST_BYTES = 1_000_000
 MARK = re.compile(r"#\s*CI:DESTRUCTIVE_OK\b[\s:–—-]*(?P<reason>.*)")

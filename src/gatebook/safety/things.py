@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gatebook.safety.python import Interpreter
+    from gatebook.safety.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,15 @@ class Bound:
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """functools.partial of a method: what it is given comes first."""
+
+    function: Bound
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Function:
     """A function that can be followed, with the names around it and the arguments already given."""
 
@@ -143,7 +152,7 @@ class Scope:
     outer: "Scope | None" = None
     lazy: dict[str, ast.stmt] = field(default_factory=dict)
 
-    def find(self, name: str, interpreter: "Interpreter") -> Any:
+    def find(self, name: str, interpreter: "Walk") -> Any:
         here: Scope | None = self
         while here is not None:
             if name in here.lazy and name not in here.names:

@@ -1,0 +1,271 @@
+"""Expressions to values: constants computed, texts in all their variants, what cannot be known as DATA or FOREIGN."""
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from gatebook.safety import calls
+from gatebook.safety.texts import formatted, joined, modulo
+from gatebook.safety.things import (
+    DATA,
+    MISSING,
+    Bound,
+    Class,
+    Clause,
+    Data,
+    Foreign,
+    Function,
+    Instance,
+    Module,
+    Name,
+    OneOf,
+    Scope,
+    Sql,
+    Table,
+    alternatives,
+    either,
+    is_constant,
+    is_known,
+)
+from gatebook.safety.walk import UNROLLED, Walk
+
+BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+    ast.Div: operator.truediv, ast.BitOr: operator.or_,
+}  # fmt: skip
+COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
+    ast.Is: operator.is_, ast.IsNot: operator.is_not,
+}  # fmt: skip
+
+
+class Expressions(Walk):
+    """Evaluates what can be evaluated without running anything."""
+
+    def value(self, node: ast.expr, scope: Scope) -> Any:
+        self.step()
+        handler = VALUES.get(type(node))
+        if handler is None:
+            return DATA
+        return handler(self, node, scope)
+
+    def named(self, node: ast.Name, scope: Scope) -> Any:
+        value = scope.find(node.id, self)
+        return Name(f"builtins.{node.id}") if value is MISSING else value
+
+    def attribute(self, node: ast.Attribute, scope: Scope) -> Any:
+        return self.attribute_of(self.value(node.value, scope), node.attr)
+
+    def attribute_of(self, owner: Any, name: str) -> Any:
+        if isinstance(owner, OneOf):
+            return OneOf(tuple(self.attribute_of(each, name) for each in owner.values))
+        if isinstance(owner, Name):
+            return calls.known_name(f"{owner.path}.{name}")
+        if isinstance(owner, Foreign):
+            return Foreign(f"{owner.name}.{name}")
+        if isinstance(owner, Module):
+            value = owner.scope.find(name, self)
+            return Foreign(f"{owner.path}.{name}") if value is MISSING else value
+        if isinstance(owner, Class | Instance):
+            return self.member(owner, name)
+        if isinstance(owner, Data | Clause) or owner is None:
+            return Bound(owner, name)
+        return calls.attribute(owner, name)
+
+    def member(self, owner: Class | Instance, name: str) -> Any:
+        of = owner.of if isinstance(owner, Instance) else owner
+        for statement in of.node.body:
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == name:
+                is_static = any(getattr(each, "id", "") == "staticmethod" for each in statement.decorator_list)
+                return Function(statement, of.scope, () if is_static else (owner,))
+            if isinstance(statement, ast.Assign) and any(getattr(each, "id", "") == name for each in statement.targets):
+                return self.value(statement.value, of.scope)
+        if name in ("__table__", "__mapper__"):
+            return calls.table_of(self, owner)
+        for base in of.node.bases:
+            found = self.value(base, of.scope)
+            if isinstance(found, Class):
+                return self.member(found, name)
+        return Bound(owner, name)
+
+    def subscript(self, node: ast.Subscript, scope: Scope) -> Any:
+        owner, key = self.value(node.value, scope), self.value(node.slice, scope)
+        return self.item(owner, key)
+
+    def item(self, owner: Any, key: Any) -> Any:
+        if isinstance(owner, OneOf):
+            return either(*(self.item(each, key) for each in owner.values[:2]))
+        if isinstance(owner, list | tuple | str | dict):
+            try:
+                return owner[key]
+            except (LookupError, TypeError):
+                values = list(owner.values()) if isinstance(owner, dict) else list(owner)
+                return OneOf(tuple(values)) if 1 < len(values) <= 64 else values[0] if values else DATA
+        if isinstance(owner, Foreign):
+            return Foreign(f"{owner.name}[…]")
+        return calls.item(owner, key)
+
+    def binary(self, node: ast.BinOp, scope: Scope) -> Any:
+        left, right = self.value(node.left, scope), self.value(node.right, scope)
+        if isinstance(node.op, ast.Mod) and isinstance(left, str):
+            return modulo(left, right)
+        function = BINARY.get(type(node.op))
+        if function is None:
+            return DATA
+        return _combined(function, left, right)
+
+    def unary(self, node: ast.UnaryOp, scope: Scope) -> Any:
+        value = self.value(node.operand, scope)
+        if not is_known(value):
+            return DATA
+        return (not value) if isinstance(node.op, ast.Not) else -value if isinstance(value, int | float) else DATA
+
+    def compared(self, node: ast.Compare, scope: Scope) -> Any:
+        values = [self.value(each, scope) for each in (node.left, *node.comparators)]
+        function = COMPARED.get(type(node.ops[0]))
+        if len(values) != 2 or function is None or not all(is_known(each) for each in values):
+            return DATA
+        try:
+            return bool(function(*values))
+        except TypeError:
+            return DATA
+
+    def logical(self, node: ast.BoolOp, scope: Scope) -> Any:
+        result: Any = None
+        for each in node.values:
+            value = self.value(each, scope)
+            if not is_known(value):
+                result = value if result is None or is_known(result) else DATA
+                continue
+            if bool(value) == isinstance(node.op, ast.Or) and (result is None or is_known(result)):
+                return value
+            result = value if result is None or is_known(result) else result
+        return result
+
+    def chosen(self, node: ast.IfExp, scope: Scope) -> Any:
+        test = self.value(node.test, scope)
+        if is_known(test):
+            return self.value(node.body if test else node.orelse, scope)
+        return either(self.value(node.body, scope), self.value(node.orelse, scope))
+
+    def text(self, node: ast.JoinedStr, scope: Scope) -> Any:
+        parts: list[Any] = []
+        for each in node.values:
+            if isinstance(each, ast.FormattedValue):
+                value = self.value(each.value, scope)
+                parts.append(formatted(value, each))
+            else:
+                parts.append(self.value(each, scope))
+        return joined(parts)
+
+    def listed(self, node: ast.List | ast.Tuple | ast.Set, scope: Scope) -> Any:
+        found: list[Any] = []
+        for each in node.elts:
+            if isinstance(each, ast.Starred):
+                items = self.items(self.value(each.value, scope))
+                if items is None:
+                    return DATA
+                found += items
+            else:
+                found.append(self.value(each, scope))
+        return tuple(found) if isinstance(node, ast.Tuple) else found
+
+    def mapped(self, node: ast.Dict, scope: Scope) -> Any:
+        found: dict[Any, Any] = {}
+        for key, item in zip(node.keys, node.values, strict=True):
+            value = self.value(item, scope)
+            if key is None:
+                found |= value if isinstance(value, dict) else {}
+                continue
+            name = self.value(key, scope)
+            found[name if is_constant(name) else id(key)] = value
+        return found
+
+    def comprehended(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, scope: Scope) -> Any:
+        inner = Scope({}, scope.path, scope)
+        parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        found: list[Any] = []
+        is_whole = self.generate(list(node.generators), parts, inner, found)
+        if not is_whole:
+            return DATA
+        if isinstance(node, ast.DictComp):
+            return {key: value for key, value in found if is_constant(key)}
+        return [each[0] for each in found]
+
+    def generate(self, rest: list[ast.comprehension], parts: list[ast.expr], scope: Scope, found: list[Any]) -> bool:
+        if not rest:
+            found.append([self.value(each, scope) for each in parts])
+            return True
+        first, *others = rest
+        iterable = self.value(first.iter, scope)
+        items = self.items(iterable)
+        is_whole = items is not None and len(items) <= UNROLLED
+        for item in items if items is not None and is_whole else [self.element(iterable)]:
+            self.bind(first.target, item, scope)
+            tests = [self.value(each, scope) for each in first.ifs]
+            if any(is_known(each) and not each for each in tests):
+                continue
+            is_whole = all(is_known(each) for each in tests) and is_whole
+            is_whole = self.generate(others, parts, scope, found) and is_whole
+        return is_whole
+
+    def items(self, value: Any) -> list[Any] | None:
+        """The elements of something that can be counted, or None."""
+        if isinstance(value, list | tuple | set | frozenset | str):
+            return list(value)
+        return list(value) if isinstance(value, dict) else None
+
+    @staticmethod
+    def element(iterable: Any) -> Any:
+        return iterable if isinstance(iterable, Foreign) else DATA
+
+    def lambda_(self, node: ast.Lambda, scope: Scope) -> Any:
+        return Function(node, scope)
+
+    def awaited(self, node: ast.Await, scope: Scope) -> Any:
+        return self.value(node.value, scope)
+
+    def walrus(self, node: ast.NamedExpr, scope: Scope) -> Any:
+        return self.assign(node, scope)
+
+
+def _combined(function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    if isinstance(left, OneOf) or isinstance(right, OneOf):
+        results = [_combined(function, a, b) for a in alternatives(left) for b in alternatives(right)]
+        return OneOf(tuple(results)) if len(results) <= 64 else DATA
+    if isinstance(left, Sql | Clause | Table) or isinstance(right, Sql | Clause | Table):
+        return Clause()
+    if not all(is_constant(each) or isinstance(each, list | tuple | dict) for each in (left, right)):
+        return DATA
+    try:
+        result = function(left, right)
+    except (TypeError, ArithmeticError, OverflowError, MemoryError):
+        return DATA
+    return DATA if isinstance(result, str | list) and len(result) > 1_000_000 else result
+
+
+VALUES: dict[type[ast.expr], Callable[..., Any]] = {
+    ast.Constant: lambda _interpreter, node, _scope: node.value,
+    ast.Name: Expressions.named,
+    ast.Attribute: Expressions.attribute,
+    ast.Subscript: Expressions.subscript,
+    ast.BinOp: Expressions.binary,
+    ast.UnaryOp: Expressions.unary,
+    ast.Compare: Expressions.compared,
+    ast.BoolOp: Expressions.logical,
+    ast.IfExp: Expressions.chosen,
+    ast.JoinedStr: Expressions.text,
+    ast.List: Expressions.listed,
+    ast.Tuple: Expressions.listed,
+    ast.Set: Expressions.listed,
+    ast.Dict: Expressions.mapped,
+    ast.ListComp: Expressions.comprehended,
+    ast.SetComp: Expressions.comprehended,
+    ast.GeneratorExp: Expressions.comprehended,
+    ast.DictComp: Expressions.comprehended,
+    ast.Lambda: Expressions.lambda_,
+    ast.Await: Expressions.awaited,
+    ast.NamedExpr: Expressions.walrus,
+}
