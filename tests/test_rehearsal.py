@@ -68,7 +68,7 @@ LOSSES = [
     ),
     Plant(
         "cascade_type_takes_a_column",
-        "CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE a3 (id int PRIMARY KEY, m mood); INSERT INTO a3 VALUES (1, 'ok')",
+        "CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE a3 (id int PRIMARY KEY, m mood); INSERT INTO a3 VALUES (1)",
         sql("DROP TYPE mood CASCADE"),
         [("object dropped", "column", "public.a3.m", 0), ("object dropped", "type", "public.mood", 0)],
     ),
@@ -149,8 +149,9 @@ LOSSES = [
     ),
     Plant(
         "guards",
-        f"{plain('c3')}; ALTER TABLE c3 ALTER v SET NOT NULL, ALTER v SET DEFAULT 'x', ADD CONSTRAINT c3_ck CHECK (id > 0),"
-        "ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY c3_all ON c3 USING (true);"
+        f"{plain('c3')}; ALTER TABLE c3 ALTER v SET NOT NULL, ALTER v SET DEFAULT 'x',"
+        "ADD CONSTRAINT c3_ck CHECK (id > 0), ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY c3_all ON c3 USING (true);"
         "CREATE FUNCTION c3_f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
         "CREATE TRIGGER c3_t BEFORE UPDATE ON c3 FOR EACH ROW EXECUTE FUNCTION c3_f();"
         "CREATE TRIGGER c3_u BEFORE UPDATE ON c3 FOR EACH ROW EXECUTE FUNCTION c3_f()",
@@ -195,11 +196,16 @@ LOSSES = [
 ]
 
 HARMLESS = [
-    Plant("wider_integer", plain("h1"), sql("ALTER TABLE h1 ALTER id TYPE bigint", "ALTER TABLE h1 ALTER v TYPE varchar(99)")),
+    Plant(
+        "wider_integer",
+        plain("h1"),
+        sql("ALTER TABLE h1 ALTER id TYPE bigint", "ALTER TABLE h1 ALTER v TYPE varchar(99)"),
+    ),
     Plant(
         "other_form_same_value",
-        "CREATE TABLE h2 (id numeric(8,1) PRIMARY KEY, n numeric(8,1), r real, i int, t timestamptz, j json, c char(3));"
-        "INSERT INTO h2 VALUES (1.0, 1.5, 0.1, 7, '2025-06-01 12:00Z', '{\"a\":  1}', 'x'), (2, 'NaN', 'NaN', NULL, NULL, NULL, '')",
+        "CREATE TABLE h2 (id numeric(8,1) PRIMARY KEY, n numeric(8,1), r real,i int, t timestamptz,j json,c char(3));"
+        "INSERT INTO h2 VALUES (1.0, 1.5, 0.1, 7, '2025-06-01 12:00Z', '{\"a\":  1}', 'x');"
+        "INSERT INTO h2 VALUES (2, 'NaN', 'NaN', NULL, NULL, NULL, '')",
         sql(
             "ALTER TABLE h2 ALTER id TYPE numeric(10,3), ALTER n TYPE numeric(10,4), ALTER r TYPE float8,"
             " ALTER i TYPE numeric(9,2), ALTER t TYPE timestamp USING t AT TIME ZONE 'UTC', ALTER j TYPE jsonb,"
@@ -209,7 +215,12 @@ HARMLESS = [
     Plant(
         "backfill_of_a_new_column",
         plain("h3"),
-        sql("ALTER TABLE h3 ADD w text", "UPDATE h3 SET w = upper(v)", "ALTER TABLE h3 ALTER w SET NOT NULL", "INSERT INTO h3 VALUES (6, 'new', 'new')"),
+        sql(
+            "ALTER TABLE h3 ADD w text",
+            "UPDATE h3 SET w = upper(v)",
+            "ALTER TABLE h3 ALTER w SET NOT NULL",
+            "INSERT INTO h3 VALUES (6, 'new', 'new')",
+        ),
     ),
     Plant(
         "concurrently",
@@ -220,7 +231,12 @@ HARMLESS = [
     Plant(
         "new_names",
         plain("h5"),
-        sql("ALTER TABLE h5 RENAME TO h5_new", "ALTER TABLE h5_new RENAME v TO w", "CREATE SCHEMA s5", "ALTER TABLE h5_new SET SCHEMA s5"),
+        sql(
+            "ALTER TABLE h5 RENAME TO h5_new",
+            "ALTER TABLE h5_new RENAME v TO w",
+            "CREATE SCHEMA s5",
+            "ALTER TABLE h5_new SET SCHEMA s5",
+        ),
     ),
     Plant(
         "made_and_dropped_meanwhile",
@@ -230,7 +246,9 @@ HARMLESS = [
     Plant(
         "rewritten_with_its_indexes",
         f"{plain('h7')}; CREATE UNIQUE INDEX h7_v ON h7 (v); ALTER TABLE h7 ADD CHECK (id > 0)",
-        sql("ALTER TABLE h7 ALTER id TYPE bigint, ALTER v SET DEFAULT 'x'", "CLUSTER h7 USING h7_v", "REINDEX TABLE h7"),
+        sql(
+            "ALTER TABLE h7 ALTER id TYPE bigint, ALTER v SET DEFAULT 'x'", "CLUSTER h7 USING h7_v", "REINDEX TABLE h7"
+        ),
     ),
     Plant(
         "a_branch_not_taken",
@@ -239,11 +257,11 @@ HARMLESS = [
         notes=["rendered, but not run: TRUNCATE h8"],
     ),
     Plant(
-        "a_table_no_longer_there_but_its_rows",
+        "rows_taken_out_and_back",
         keyless("h9"),
         sql("CREATE TABLE h9_b (LIKE h9)", "WITH m AS (DELETE FROM h9 RETURNING *) INSERT INTO h9 SELECT * FROM m"),
     ),
-]  # fmt: skip
+]
 
 REVISION = """
 import sqlalchemy as sa

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from gatebook import migrations, rehearsal_watch, row_security, scenario
 from gatebook.canonical import load_canonical
 from gatebook.catalog import Row, Rows
@@ -189,9 +191,13 @@ def _rehearsed(place: Stage, revision: str, predict: Predict) -> Rehearsal:
     done = migrate(place, revision, before.relations)
     if done.problem:
         return Rehearsal(revision, path, rows_seen, seconds=done.seconds, problem=done.problem)
-    with place.watcher.connect() as connection:
-        losses = rehearsal_watch.losses(connection, before)
-        rewritten = rehearsal_watch.rewritten(connection, before)
+    try:
+        with place.watcher.connect() as connection:
+            losses = rehearsal_watch.losses(connection, before)
+            rewritten = rehearsal_watch.rewritten(connection, before)
+    except sa.exc.DBAPIError as error:
+        said = f"it ran, but what it left cannot be compared: {error.orig}"
+        return Rehearsal(revision, path, rows_seen, seconds=done.seconds, problem=said)
     return Rehearsal(
         revision,
         path,
@@ -226,7 +232,7 @@ def _supply(project: Project, rows: ScenarioParameters) -> Supply:
     if not any(folder.glob("*.sql")):
         return {}
     last = str(datetime.now(UTC).date()) if rows.as_of == "today" else rows.as_of
-    settings = rows.model_dump(include={"tenants", "days", "events_per_day", "seed"}) | {"as_of": last}
+    settings = rows.model_dump(exclude={"as_of", "reset"}) | {"as_of": last}
     chunk = {"first_day": 0, "last_day": rows.days - 1}
     found: Supply = {load_canonical(project).baseline_revision: [(folder, settings | chunk)]}
     gates = load_gates(project)

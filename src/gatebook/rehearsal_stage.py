@@ -117,13 +117,13 @@ class Statements:
             for event, listener in listeners.items():
                 sa.event.remove(engine, event, listener)
 
-    def _before(self, _connection: Any, _cursor: Any, text: str, values: Any, _context: Any, _many: bool) -> None:
+    def _before(self, _connection: Any, _cursor: Any, text: str, values: Any, *_rest: Any) -> None:
         self._started = time.perf_counter()
         self._is_alembics = "alembic_version" in f"{text} {values}"
         if not self._is_alembics:
             self.texts.append(text)
 
-    def _after(self, _connection: Any, cursor: Any, text: str, _values: Any, _context: Any, _many: bool) -> None:
+    def _after(self, _connection: Any, cursor: Any, text: str, *_rest: Any) -> None:
         session: psycopg.Connection[Any] = cursor.connection
         if session.autocommit:
             self.outside += 1
