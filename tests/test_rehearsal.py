@@ -188,6 +188,44 @@ LOSSES = [
         [("values changed", "column", "public.c5.t", 1)],
     ),
     Plant(
+        "awkward_names",
+        """CREATE SCHEMA "S %"; CREATE TABLE "S %"."a ""q"" %s" ("gatebook_found" int PRIMARY KEY, "V %(x)s" text, n int);"""
+        """INSERT INTO "S %"."a ""q"" %s" VALUES (1, 'x', 1), (2, 'y', 1); CREATE TABLE nothing ()""",
+        sql("""UPDATE "S %"."a ""q"" %s" SET "V %(x)s" = 'z' WHERE "V %(x)s" = 'x'"""),
+        [("values changed", "column", 'S %.a "q" %s.V %(x)s', 1)],
+    ),
+    Plant(
+        "a_parent_and_its_child",
+        "CREATE TABLE c7 (id int, v text); CREATE TABLE c7_child () INHERITS (c7);"
+        "INSERT INTO c7 VALUES (1, 'a'); INSERT INTO c7_child VALUES (2, 'b')",
+        sql("DELETE FROM c7 WHERE id = 2"),
+        [("rows lost", "table", "public.c7_child", 1)],
+    ),
+    Plant(
+        "a_domain_without_its_check",
+        "CREATE DOMAIN amount AS numeric CONSTRAINT positive CHECK (VALUE > 0);"
+        "CREATE TABLE c8 (id int PRIMARY KEY, n amount); INSERT INTO c8 VALUES (1, 1.50)",
+        sql("ALTER DOMAIN amount DROP CONSTRAINT positive", "UPDATE c8 SET n = -1.5"),
+        [("guard dropped", "constraint", "public.amount.positive", 0), ("values changed", "column", "public.c8.n", 1)],
+    ),
+    Plant(
+        "a_flag_of_more_than_two_values",
+        "CREATE TABLE c9 (id int PRIMARY KEY, f int); INSERT INTO c9 VALUES (1, 0), (2, 1), (3, 2)",
+        sql("ALTER TABLE c9 ALTER f TYPE boolean USING f <> 0"),
+        [("values changed", "column", "public.c9.f", 1)],
+    ),
+    Plant(
+        "a_schema_with_all_that_is_in_it",
+        "CREATE SCHEMA s6; CREATE TABLE s6.d1 (id int PRIMARY KEY); INSERT INTO s6.d1 VALUES (1);"
+        "CREATE FUNCTION s6.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        sql("DROP SCHEMA s6 CASCADE"),
+        [
+            ("object dropped", "function", "s6.f", 0),
+            ("object dropped", "schema", "s6", 0),
+            ("object dropped", "table", "s6.d1", 1),
+        ],
+    ),
+    Plant(
         "a_double_becomes_a_real",
         "CREATE TABLE c6 (id int PRIMARY KEY, d float8); INSERT INTO c6 VALUES (1, 0.5), (2, 0.123456789)",
         sql("ALTER TABLE c6 ALTER d TYPE real"),
@@ -203,13 +241,15 @@ HARMLESS = [
     ),
     Plant(
         "other_form_same_value",
-        "CREATE TABLE h2 (id numeric(8,1) PRIMARY KEY, n numeric(8,1), r real,i int, t timestamptz,j json,c char(3));"
-        "INSERT INTO h2 VALUES (1.0, 1.5, 0.1, 7, '2025-06-01 12:00Z', '{\"a\":  1}', 'x');"
-        "INSERT INTO h2 VALUES (2, 'NaN', 'NaN', NULL, NULL, NULL, '')",
+        "CREATE TABLE h2 (id numeric(8,1) PRIMARY KEY, n numeric(8,1), r real, i int, t timestamptz, j json,"
+        "c char(3), b boolean, f int);"
+        "INSERT INTO h2 VALUES (1.0, 1.5, 0.1, 7, '2025-06-01 12:00Z', '{\"a\":  1}', 'x', true, 0);"
+        "INSERT INTO h2 VALUES (2, 'NaN', 'NaN', NULL, NULL, NULL, '', NULL, 1)",
         sql(
             "ALTER TABLE h2 ALTER id TYPE numeric(10,3), ALTER n TYPE numeric(10,4), ALTER r TYPE float8,"
             " ALTER i TYPE numeric(9,2), ALTER t TYPE timestamp USING t AT TIME ZONE 'UTC', ALTER j TYPE jsonb,"
-            " ALTER c TYPE text",
+            " ALTER c TYPE text, ALTER b TYPE int USING b::int, ALTER f TYPE boolean USING f::boolean",
+            "UPDATE h2 SET n = n * 1.00",
         ),
     ),
     Plant(

@@ -16,6 +16,7 @@ from gatebook.rehearsal_losses import COLUMN, TABLE, Loss, What
 KEPT = "gatebook_rehearsal"  # the schema
 
 NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision"})
+EXACT = frozenset({"numeric"})  # one value has many texts: 1.0, 1.00
 MOMENTS = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
 DOCUMENTS = frozenset({"json", "jsonb"})
 
@@ -60,21 +61,21 @@ def _source(table: Table) -> sql.Composable:
     return name if table.relkind == "p" else sql.SQL("ONLY {}").format(name)
 
 
-def _form(old: str, new: str) -> str:
+def _form(own: str, old: str, new: str) -> sql.SQL:
     """The text form in which a value of both types is the same: 1.0 and 1.00, an instant with and without its zone.
 
     A real is compared as a real: as a double it would show digits that it never had.
     """
     types = {old, new}
-    if types <= NUMBERS and "real" in types and len(types) > 1 and old == "real":
-        return "{}::real::text"
-    if types <= NUMBERS and types - {"real", "double precision"}:
-        return "pg_catalog.trim_scale({}::numeric)::text"
-    if types <= MOMENTS and len(types) > 1:
-        return "{}::timestamptz::text"
-    if types <= DOCUMENTS and len(types) > 1:
-        return "{}::jsonb::text"
-    return "{}::text"
+    if types == {old} and not types <= EXACT:
+        return sql.SQL("{}::text")
+    if types <= NUMBERS:
+        return sql.SQL("{}::real::text" if old == "real" else "pg_catalog.trim_scale({}::numeric)::text")
+    if "boolean" in types and types <= NUMBERS | {"boolean"}:
+        return sql.SQL("{}::boolean::int::text" if own == "boolean" else "pg_catalog.trim_scale({}::numeric)::text")
+    if types <= MOMENTS:
+        return sql.SQL("{}::timestamptz::text")
+    return sql.SQL("{}::jsonb::text" if types == DOCUMENTS else "{}::text")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def _pairs(old: Table, new: Table) -> list[Pair]:
     for number, column in old.columns.items():
         other = new.columns.get(number) if new.oid == old.oid else by_name.get(column.name)
         if other is not None:
-            form = sql.SQL(_form(column.type, other.type))
-            kept = form.format(sql.Identifier("o", f"c{number}"))
-            found.append(Pair(column.name, column.is_key, kept, form.format(sql.Identifier("n", other.name))))
+            kept, live = (_form(own, column.type, other.type) for own in (column.type, other.type))
+            before = kept.format(sql.Identifier("o", f"c{number}"))
+            found.append(Pair(column.name, column.is_key, before, live.format(sql.Identifier("n", other.name))))
     return found
 
 
@@ -114,22 +115,20 @@ def compared(connection: sa.Connection, old: Table, new: Table) -> list[Loss]:
 
 
 def _by_key(connection: sa.Connection, old: Table, new: Table, pairs: list[Pair]) -> tuple[int, dict[str, int]]:
+    """A row that is found has a tableoid, which no column of its own can be called."""
     rest = [pair for pair in pairs if not pair.is_key]
-    statement = sql.SQL("SELECT {} FROM {} o LEFT JOIN (SELECT true AS gatebook_found, t.* FROM {} t) n ON {}").format(
-        sql.SQL(", ").join(
-            [
-                sql.SQL("count(*) FILTER (WHERE n.gatebook_found IS NULL)"),
-                *(
-                    sql.SQL("count(*) FILTER (WHERE n.gatebook_found AND ({}) IS DISTINCT FROM ({}))").format(
-                        pair.before, pair.after
-                    )
-                    for pair in rest
-                ),
-            ]
-        ),
+    differing = [
+        sql.SQL("count(*) FILTER (WHERE n.tableoid IS NOT NULL AND ({}) IS DISTINCT FROM ({}))").format(
+            pair.before, pair.after
+        )
+        for pair in rest
+    ]
+    keys = [sql.SQL("({}) = ({})").format(pair.before, pair.after) for pair in pairs if pair.is_key]
+    statement = sql.SQL("SELECT {} FROM {} o LEFT JOIN {} n ON {}").format(
+        sql.SQL(", ").join([sql.SQL("count(*) FILTER (WHERE n.tableoid IS NULL)"), *differing]),
         sql.Identifier(KEPT, f"rows_{old.oid}"),
         _source(new),
-        sql.SQL(" AND ").join(sql.SQL("({}) = ({})").format(p.before, p.after) for p in pairs if p.is_key),
+        sql.SQL(" AND ").join(keys),
     )
     lost, *counts = tuple(execute(connection, statement.as_string()).one())
     return int(lost), {pair.name: int(count) for pair, count in zip(rest, counts, strict=True)}

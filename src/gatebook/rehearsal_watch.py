@@ -103,6 +103,10 @@ OBJECTS = (
     FROM pg_catalog.pg_constraint k JOIN tables t ON t.oid = k.conrelid
    WHERE k.contype IN ('p', 'f', 'u', 'c', 'x') AND k.conparentid = 0
   UNION ALL
+  SELECT 'pg_constraint', k.oid, 0, 'constraint', s.schema, y.typname::text, k.conname::text, 0
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_type y ON y.oid = k.contypid
+    JOIN spaces s ON s.oid = y.typnamespace WHERE k.contype = 'c'
+  UNION ALL
   SELECT 'pg_trigger', g.oid, 0, 'trigger', t.schema, t.name, g.tgname::text, t.oid
     FROM pg_catalog.pg_trigger g JOIN tables t ON t.oid = g.tgrelid WHERE NOT g.tgisinternal
   UNION ALL
