@@ -297,6 +297,21 @@ HARMLESS = [
         notes=["rendered, but not run: TRUNCATE h8"],
     ),
     Plant(
+        "an_empty_table",
+        "CREATE TABLE h10 (id int)",
+        sql("ALTER TABLE h10 ALTER id TYPE smallint"),
+        notes=["there were no rows in public.h10: proves nothing for these"],
+    ),
+    Plant(
+        "needs_a_database",
+        plain("h11"),
+        "for row in op.get_bind().execute(sa.text('SELECT 1')):\n    op.execute(f'SELECT {row[0]}')",
+        notes=[
+            "not rendered without a database, so its branches are not known: "
+            "TypeError: 'NoneType' object is not iterable"
+        ],
+    ),
+    Plant(
         "rows_taken_out_and_back",
         keyless("h9"),
         sql("CREATE TABLE h9_b (LIKE h9)", "WITH m AS (DELETE FROM h9 RETURNING *) INSERT INTO h9 SELECT * FROM m"),

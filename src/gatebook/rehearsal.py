@@ -8,7 +8,7 @@ scenario, later those of its activities; where there are none, a rehearsal prove
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Rehearsal:
     rewritten    relation, kind, bytes_before, bytes_after
     locks        statement, sql, relation, mode, held_ms; statement 0 is Alembic's own
     not_run      statements that Alembic renders and did not send; a branch was not taken
+    unrendered   why its SQL could not be rendered without a database, so nothing is known of branches
+    empty        tables that it locks and that held no rows to lose
     outside      statements outside of a transaction, whose locks ended with them
     problem      why it could not be rehearsed, in PostgreSQL's words
     """
@@ -55,6 +57,8 @@ class Rehearsal:
     locks: Rows = ()
     statements: int = 0
     not_run: tuple[str, ...] = ()
+    unrendered: str = ""
+    empty: tuple[str, ...] = ()
     outside: int = 0
     seconds: float = 0.0
     problem: str = ""
@@ -69,6 +73,10 @@ class Rehearsal:
     def notes(self) -> tuple[str, ...]:
         """What limits the proof, in sentences."""
         found = [] if self.rows_seen else [NO_ROWS]
+        if self.rows_seen and self.empty:
+            found.append(f"there were no rows in {', '.join(self.empty)}: proves nothing for these")
+        if self.unrendered:
+            found.append(f"not rendered without a database, so its branches are not known: {self.unrendered}")
         if self.outside:
             said = "statement ran" if self.outside == 1 else "statements ran"
             found.append(f"{self.outside} {said} outside of a transaction: locks taken there ended there")
@@ -144,14 +152,18 @@ def rehearse_chain(
                 progress(done, len(chain), revision)
             if revision in wanted:
                 found.append(_rehearsed(place, revision, predict))
-                if found[-1].problem:
-                    break
             else:
-                with place.owner.connect() as connection:
-                    upgrade(connection, project, revision)
+                _climb(place, revision)
+            if found and found[-1].problem:
+                break
             for folder, settings in supply.get(revision, ()):
                 _fill(place, folder, settings)
     return found
+
+
+def _climb(place: Stage, revision: str) -> None:
+    with place.owner.connect() as connection:
+        upgrade(connection, place.project, revision)
 
 
 def exit_code(rehearsals: Sequence[Rehearsal]) -> int:
@@ -184,32 +196,30 @@ def _wanted(chain: list[str], only: Collection[str]) -> list[str]:
 
 
 def _rehearsed(place: Stage, revision: str, predict: Predict) -> Rehearsal:
-    path, rendered, problem = _text(place.project, revision)
+    path, rendered, unrendered = _text(place.project, revision)
     with place.watcher.connect() as connection:
         before = rehearsal_watch.look(connection)
-    rows_seen = sum(before.rows.values())
     done = migrate(place, revision, before.relations)
+    found = Rehearsal(revision, path, sum(before.rows.values()), seconds=done.seconds, problem=done.problem)
     if done.problem:
-        return Rehearsal(revision, path, rows_seen, seconds=done.seconds, problem=done.problem)
+        return found
     try:
         with place.watcher.connect() as connection:
             losses = rehearsal_watch.losses(connection, before)
             rewritten = rehearsal_watch.rewritten(connection, before)
     except sa.exc.DBAPIError as error:
-        said = f"it ran, but what it left cannot be compared: {error.orig}"
-        return Rehearsal(revision, path, rows_seen, seconds=done.seconds, problem=said)
-    return Rehearsal(
-        revision,
-        path,
-        rows_seen,
-        losses,
-        unpredicted(losses, predict(revision)) if losses else (),
-        rewritten,
-        done.locks,
-        len(done.statements),
-        (problem,) if problem else not_run(rendered, done.statements),
-        done.outside,
-        done.seconds,
+        return replace(found, problem=f"it ran, but what it left cannot be compared: {error.orig}")
+    return replace(
+        found,
+        losses=losses,
+        unpredicted=unpredicted(losses, predict(revision)) if losses else (),
+        rewritten=rewritten,
+        locks=done.locks,
+        empty=tuple(sorted(before.empty & {row["relation"] for row in done.locks})),
+        statements=len(done.statements),
+        not_run=() if unrendered else not_run(rendered, done.statements),
+        unrendered=unrendered,
+        outside=done.outside,
     )
 
 
@@ -220,7 +230,7 @@ def _text(project: Project, revision: str) -> tuple[str, str, str]:
     try:
         return shown, migrations.statements(project, revision), ""
     except Exception as error:  # a revision is Python, and it may ask a database that is not there
-        return shown, "", f"cannot be rendered without a database ({type(error).__name__}: {error})"
+        return shown, "", f"{type(error).__name__}: {error}"
 
 
 Supply = dict[str, list[tuple[Path, dict[str, Any]]]]
@@ -245,6 +255,9 @@ def _supply(project: Project, rows: ScenarioParameters) -> Supply:
 
 def _fill(place: Stage, folder: Path, settings: dict[str, Any]) -> None:
     with place.owner.connect() as connection:
-        with row_security.all_rows(connection):
-            scenario.play(connection, folder, settings)
-        connection.commit()
+        try:
+            with row_security.all_rows(connection):
+                scenario.play(connection, folder, settings)
+            connection.commit()
+        except sa.exc.DBAPIError as error:
+            raise migrations.translate(error, doing=f"adding the rows of {folder.name}") from error

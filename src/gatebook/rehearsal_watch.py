@@ -192,6 +192,11 @@ class Look:
     def relations(self) -> dict[int, str]:
         return {oid: row["relation"] for oid, row in self.storage.items()}
 
+    @property
+    def empty(self) -> set[str]:
+        """Tables without a row."""
+        return {f"{table.schema}.{table.name}" for oid, table in self.tables.items() if not self.rows[oid]}
+
 
 def begin(connection: sa.Connection) -> None:
     """Set up the watch, once for each throw-away database."""
