@@ -42,6 +42,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "readiness",
             "views",
         ),
+        *("safety", "safety.effects", "safety.locks"),
     ),
     "show": (
         *("display", "charts", "drawing", "drawing.sheet", "drawing.labels"),
@@ -50,6 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "notebook": (
         *("scenario", "applying", "activity", "refresh", "refreshing", "findings"),
         *("asking", "gate", "phase"),
+        *("rehearsal", "rehearsal_losses", "rehearsal_rows", "rehearsal_stage", "rehearsal_watch"),
     ),
     "run": ("executing", "evidence", "evidence.pages", "run"),
     "command": ("terminal", "cli", "__main__"),

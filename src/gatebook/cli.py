@@ -202,6 +202,29 @@ def lint_migration(
 
 
 @app.command()
+def rehearse(
+    revision: Annotated[str | None, typer.Argument(help="The revision to rehearse.")] = None,
+    whole_chain: Annotated[bool, typer.Option("--all", help="Rehearse every revision, from the first.")] = False,
+) -> None:
+    """Run a migration on a throw-away copy with rows of the scenario, and show what it really did.
+
+    Exit code 1 when something was lost or changed that the validator did not foretell.
+    """
+    from gatebook import rehearsal
+    from gatebook.errors import ConfigurationError
+    from gatebook.project import Project
+    from gatebook.terminal import Console
+
+    if (revision is None) != whole_chain:
+        raise ConfigurationError("what to rehearse?", where="gatebook rehearse", next_step="give a revision, or --all")
+    with Console() as console:
+        only = [revision] if revision is not None else []
+        found = rehearsal.rehearse_chain(Project.find(), only=only, progress=console.rehearsal)
+        console.rehearsed(found)
+    raise typer.Exit(rehearsal.exit_code(found))
+
+
+@app.command()
 def status(database: DatabaseName = "embedded") -> None:
     """Show the last run, the database's revision and which phases are proven in it."""
     from gatebook import terminal

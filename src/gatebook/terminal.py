@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from gatebook.declarations import PhaseDeclaration, load_gates
 from gatebook.evidence.results import GateOutcome, PhaseOutcome
 from gatebook.project import Project
 from gatebook.refresh import Refreshed
+from gatebook.rehearsal import Rehearsal
 from gatebook.scenario import Loaded
 from gatebook.verdicts import VERDICTS
 
@@ -96,6 +97,19 @@ class Console:
         if results.ended != "finished":
             self.out.print(f"The run was {results.ended}; its record says what was reached.")
         self.out.print(f"Report: {finished.folder / 'index.html'}")
+
+    def rehearsal(self, done: int, total: int, revision: str) -> None:
+        self._show(f"rehearsing {revision}", done, total)
+
+    def rehearsed(self, rehearsals: Sequence[Rehearsal]) -> None:
+        """One line for each migration, then what was lost, held and written anew."""
+        self._hide()
+        self.out.print(_rehearsal_table(rehearsals), soft_wrap=False, width=WIDE)
+        for each in rehearsals:
+            for line in _rehearsal_lines(each, with_locks=len(rehearsals) == 1):
+                self.out.print(line)
+        red = sum(len(each.unpredicted) for each in rehearsals)
+        self.out.print(f"{len(rehearsals)} rehearsed, {red} losses that nobody foretold; the copy is gone")
 
     def _show(self, text: str, done: int, total: int) -> None:
         self.bar.start()
@@ -250,6 +264,43 @@ def _verdict_table(phases: list[PhaseOutcome]) -> Table:
             f"{phase.seconds:.1f}",
         )
     return table
+
+
+def _rehearsal_table(rehearsals: Sequence[Rehearsal]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("verdict", "revision"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows", "statements", "losses", "unforeseen", "locks", "held ms", "rewritten kB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in (each.summary() for each in rehearsals):
+        table.add_row(
+            _badge(row["verdict"]),
+            row["revision"],
+            *(f"{row[name]:,}" for name in ("rows_seen", "statements", "losses", "unpredicted", "locks")),
+            f"{row['held_ms']:,.1f}",
+            f"{row['rewritten_bytes'] / 1024:,.0f}",
+        )
+    return table
+
+
+def _rehearsal_lines(rehearsal: Rehearsal, *, with_locks: bool) -> Iterator[str]:
+    """What the table only counts, each in a line that begins with the revision."""
+    start = f"{rehearsal.revision} "
+    if rehearsal.problem:
+        yield f"{_badge('UNKNOWN')} {start}{escape(rehearsal.problem)}"
+    for row in rehearsal.as_rows():
+        count = f", {row['rows']:,} rows" if row["rows"] else ""
+        said = f"{row['what']}: {row['kind']} {row['target']} ({row['detail']}{count})"
+        foretold = "foretold" if row["predicted"] else "[bold red]not foretold[/]"
+        yield f"    {start}{escape(said)}, {foretold}"
+    for note in rehearsal.notes:
+        yield f"    [yellow]⚠[/] {start}{escape(note)}"
+    if with_locks:
+        for lock in rehearsal.locks:
+            said = f"{lock['mode']} on {lock['relation']} for {lock['held_ms']} ms: {lock['sql']}"
+            yield f"    {start}{escape(said)}"
+        for row in rehearsal.rewritten:
+            yield f"    {start}rewritten: {row['kind']} {escape(row['relation'])}, {row['bytes_after']:,} bytes"
 
 
 def _badge(verdict: str) -> str:
