@@ -42,7 +42,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "readiness",
             "views",
         ),
-        *("safety", "safety.effects", "safety.locks"),
+        *("safety", "safety.effects", "safety.locks", "safety.known", "safety.grammar", "safety.placeholders"),
+        *("safety.predicates", "safety.types", "safety.definitions", "safety.dropping", "safety.plpgsql", "safety.sql"),
+        *("safety.things", "safety.texts", "safety.files", "safety.calls", "safety.sqltypes", "safety.operations"),
+        *("safety.execution", "safety.constructs", "safety.builtin", "safety.dispatch", "safety.modules"),
+        *("safety.walk", "safety.statements", "safety.expressions", "safety.python", "safety.reading"),
+        *("safety.judge", "safety.report", "safety.linting", "validators"),
     ),
     "show": (
         *("display", "charts", "drawing", "drawing.sheet", "drawing.labels"),

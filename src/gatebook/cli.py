@@ -211,15 +211,16 @@ def rehearse(
     Exit code 1 when something was lost or changed that the validator did not foretell.
     """
     from gatebook import rehearsal
-    from gatebook.errors import ConfigurationError
     from gatebook.project import Project
     from gatebook.terminal import Console
 
     if (revision is None) != whole_chain:
         raise ConfigurationError("what to rehearse?", where="gatebook rehearse", next_step="give a revision, or --all")
     with Console() as console:
+        project = Project.find()
         only = [revision] if revision is not None else []
-        found = rehearsal.rehearse_chain(Project.find(), only=only, progress=console.rehearsal)
+        predict = rehearsal.foretold(project)
+        found = rehearsal.rehearse_chain(project, only=only, predict=predict, progress=console.rehearsal)
         console.rehearsed(found)
     raise typer.Exit(rehearsal.exit_code(found))
 

@@ -24,12 +24,24 @@ from gatebook.project import Project
 from gatebook.rehearsal_losses import Loss, unpredicted
 from gatebook.rehearsal_stage import Stage, migrate, not_run, stage, upgrade
 from gatebook.safety.effects import Effect
+from gatebook.safety.reading import read_migration
 
 SMALL = ScenarioParameters(tenants=2, days=5, events_per_day=4)
 NO_ROWS = "there were no rows to lose: proves nothing for rows"
 
 Predict = Callable[[str], Sequence[Effect]]  # revision -> what the validator foretells, acknowledged or not
 Progress = Callable[[int, int, str], None]  # done, total, revision
+
+
+def foretold(project: Project) -> Predict:
+    """What the validator reads in a revision's file, acknowledged or not."""
+    script = migrations.script(project)
+
+    def predict(revision: str) -> list[Effect]:
+        read = read_migration(Path(script.get_revision(revision).path))
+        return [effect for operation in read.upgrade for effect in operation.effects]
+
+    return predict
 
 
 @dataclass(frozen=True)

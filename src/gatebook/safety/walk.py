@@ -7,7 +7,7 @@ from typing import Any
 from gatebook.safety.effects import Effect, Kind, Operation
 from gatebook.safety.known import Known
 from gatebook.safety.modules import Neighbours
-from gatebook.safety.things import Scope
+from gatebook.safety.things import Class, Instance, Scope
 
 STEPS = 60_000
 UNROLLED = 2_000
