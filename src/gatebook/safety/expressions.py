@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gatebook.safety import calls
+from gatebook.safety.files import File
 from gatebook.safety.texts import formatted, joined, modulo
 from gatebook.safety.things import (
     DATA,
@@ -235,6 +236,8 @@ def _combined(function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any
     if isinstance(left, OneOf) or isinstance(right, OneOf):
         results = [_combined(function, a, b) for a in alternatives(left) for b in alternatives(right)]
         return OneOf(tuple(results)) if len(results) <= 64 else DATA
+    if isinstance(left, File) and isinstance(right, str) and function is operator.truediv:
+        return File(left.path / right)
     if isinstance(left, Sql | Clause | Table) or isinstance(right, Sql | Clause | Table):
         return Clause()
     if not all(is_constant(each) or isinstance(each, list | tuple | dict) for each in (left, right)):
