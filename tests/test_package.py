@@ -51,12 +51,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "show": (
         *("display", "charts", "drawing", "drawing.sheet", "drawing.labels"),
-        *("drawing.plan", "drawing.latencies", "drawing.growth", "drawing.refreshes"),
+        *("drawing.plan", "drawing.latencies", "drawing.growth", "drawing.refreshes", "drawing.rehearsals"),
     ),
     "notebook": (
         *("scenario", "applying", "activity", "refresh", "refreshing", "findings"),
         *("asking", "gate", "phase"),
         *("rehearsal", "rehearsal_losses", "rehearsal_rows", "rehearsal_stage", "rehearsal_watch"),
+        *("review",),
     ),
     "run": ("executing", "evidence", "evidence.pages", "run"),
     "command": ("terminal", "cli", "__main__"),

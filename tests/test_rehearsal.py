@@ -189,7 +189,8 @@ LOSSES = [
     ),
     Plant(
         "awkward_names",
-        """CREATE SCHEMA "S %"; CREATE TABLE "S %"."a ""q"" %s" ("gatebook_found" int PRIMARY KEY, "V %(x)s" text, n int);"""
+        """CREATE SCHEMA "S %";"""
+        """CREATE TABLE "S %"."a ""q"" %s" ("gatebook_found" int PRIMARY KEY, "V %(x)s" text, n int);"""
         """INSERT INTO "S %"."a ""q"" %s" VALUES (1, 'x', 1), (2, 'y', 1); CREATE TABLE nothing ()""",
         sql("""UPDATE "S %"."a ""q"" %s" SET "V %(x)s" = 'z' WHERE "V %(x)s" = 'x'"""),
         [("values changed", "column", 'S %.a "q" %s.V %(x)s', 1)],

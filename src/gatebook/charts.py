@@ -13,6 +13,7 @@ from gatebook.drawing import growth as growth_drawing
 from gatebook.drawing import latencies as latency_drawing
 from gatebook.drawing import plan as plan_drawing
 from gatebook.drawing import refreshes, sheet
+from gatebook.drawing import rehearsals as rehearsal_drawing
 from gatebook.drawing.sheet import INK, Chart
 from gatebook.plans import Plan
 from gatebook.timings import LEVELS, Latencies
@@ -108,6 +109,14 @@ def refresh_history(
     max_age_s  the limit of that age in seconds, drawn in as the moment from which the contents are too old
     """
     return refreshes.draw(log_rows, now=now or datetime.now(UTC), max_age_s=max_age_s, title=title)
+
+
+def rehearsals(rows: Rows, *, limit_ms: float | None = None, title: str = "Locks and rewrites, rehearsed") -> Chart:
+    """The longest lock and the kilobytes rewritten of each revision, side by side, with the limit on a lock.
+
+    Shape  revision, held_ms (milliseconds), rewritten_bytes
+    """
+    return rehearsal_drawing.draw(rows, limit_ms=limit_ms, title=title)
 
 
 def _bars(axis: Axes, categories: list[str], counts: Mapping[str, int], offset: float, colour: str, label: str) -> None:

@@ -136,6 +136,35 @@ def gates_are_proven(subject: Subject) -> Verdict:
     return Pass(what, tuple(rows), want)
 
 
+MATERIALIZED_VIEWS = """
+    SELECT c.relname::text AS view, c.relispopulated AS populated, pg_catalog.pg_relation_size(c.oid) > 0 AS has_rows,
+           coalesce((SELECT min(i.indexrelid::regclass::text) FROM pg_catalog.pg_index i
+                      WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid), '') AS unique_index
+      FROM pg_catalog.pg_class c
+     WHERE c.relkind = 'm' AND c.relnamespace = 'public'::regnamespace
+     ORDER BY c.relname
+"""
+
+
+def materialized_views_are(*names: str) -> Examination:
+    """These materialized views and no others exist, each populated, with rows, and with a valid unique index."""
+
+    def examination(subject: Subject) -> Verdict:
+        what = f"{len(names)} materialized views, populated and indexed"
+        have: Rows = tuple(dict(row) for row in subject.connection.exec_driver_sql(MATERIALIZED_VIEWS).mappings())
+        want: Rows = tuple({"view": name, "populated": True, "has_rows": True} for name in sorted(names))
+        found = {str(row["view"]) for row in have}
+        fit = {str(row["view"]) for row in have if row["populated"] and row["has_rows"] and row["unique_index"]}
+        wrong = sorted((set(names) - fit) | (found - set(names)))
+        if wrong or not names:
+            return Fail(
+                what, have, want, f"missing, empty, without a unique index, or not expected: {', '.join(wrong)}"
+            )
+        return Pass(what, have, want)
+
+    return examination
+
+
 def rejections_are_proven(subject: Subject) -> Verdict:
     """Every test of kind "rejected" was green, by SQLSTATE."""
     what = "every rejected write was rejected for the right reason"
