@@ -112,9 +112,10 @@ def refresh_history(
 
 
 def rehearsals(rows: Rows, *, limit_ms: float | None = None, title: str = "Locks and rewrites, rehearsed") -> Chart:
-    """The longest lock and the kilobytes rewritten of each revision, side by side, with the limit on a lock.
+    """The longest lock and the kilobytes rewritten of each revision, side by side.
 
-    Shape  revision, held_ms (milliseconds), rewritten_bytes
+    Shape     revision, held_ms (milliseconds), rewritten_bytes
+    limit_ms  how long another session waits for a lock before it gives up
     """
     return rehearsal_drawing.draw(rows, limit_ms=limit_ms, title=title)
 

@@ -50,7 +50,7 @@ def _limit(axis: Axes, limit_ms: float) -> None:
     """Drawn where it fits; a limit far beyond every bar is said in the label of the axis instead."""
     if limit_ms <= axis.get_xlim()[1]:
         axis.axvline(limit_ms, color=LIMIT, linestyle="--", linewidth=1)
-    axis.set_xlabel(plain(f"longest lock (ms), limit {number(limit_ms)} ms"))
+    axis.set_xlabel(plain(f"longest lock (ms); who waits gives up after {number(limit_ms)}"))
 
 
 def _words(title: str, rows: Rows, limit_ms: float | None) -> str:
@@ -58,5 +58,5 @@ def _words(title: str, rows: Rows, limit_ms: float | None) -> str:
     for row in rows:
         held: Any = row["held_ms"]
         said.append(f"{row['revision']}: {number(held)} ms, {number(row['rewritten_bytes'] / 1024)} kB rewritten")
-    limited = f" The limit is {number(limit_ms)} ms." if limit_ms is not None else ""
+    limited = f" Who waits for a lock gives up after {number(limit_ms)} ms." if limit_ms is not None else ""
     return f"{title}. {'; '.join(said)}.{limited}"
