@@ -33,7 +33,7 @@ def read_migration(path: Path, *, name: str = "") -> Migration:
         return _read(path, shown)
     except Unreadable as problem:
         return Migration(shown, problems=(str(problem),))
-    except RecursionError:
+    except (RecursionError, MemoryError):
         return Migration(shown, problems=("It is nested too deeply to be read; write it flatter.",))
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
