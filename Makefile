@@ -45,6 +45,7 @@ lint: venv
 format: venv
 	$(RUN) scripts/clean_notebooks.py
 	$(RUN) scripts/cli_docs.py
+	$(RUN) scripts/sample_docs.py
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 

@@ -57,7 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("scenario", "applying", "activity", "refresh", "refreshing", "findings"),
         *("asking", "gate", "phase"),
         *("rehearsal", "rehearsal_losses", "rehearsal_rows", "rehearsal_stage", "rehearsal_watch"),
-        *("review",),
+        *("review", "governance", "governance_catalog"),
     ),
     "run": ("executing", "evidence", "evidence.pages", "run"),
     "command": ("terminal", "cli", "__main__"),

@@ -20,6 +20,7 @@ depends_on: str | None = None
 
 
 def upgrade() -> None:
+    # CI:DESTRUCTIVE_OK - made again below from the same rows, ADR-008
     op.execute("""DROP MATERIALIZED VIEW mv_reconciliation_status""")
     op.execute("""
         CREATE MATERIALIZED VIEW mv_reconciliation_status AS

@@ -201,6 +201,25 @@ def lint_migration(
     raise typer.Exit(0 if all(each.passes for each in judgements) else 1)
 
 
+@app.command(name="validate-phase")
+def validate_phase(
+    phase: Annotated[str, typer.Argument(help="0 ownership, 1 migration system, 2 style guide, 3 contract mapping.")],
+    database: DatabaseName = "embedded",
+) -> None:
+    """Run a phase validator; 2 and 3 look at the live catalog of a database. Exit code 2 when it cannot tell."""
+    from gatebook import governance, governance_catalog, terminal
+    from gatebook.project import Project
+
+    project = Project.find()
+    if phase in governance.CHECKS:
+        verdicts = [check(project) for check in governance.CHECKS[phase]]
+    elif phase in governance_catalog.CHECKS:
+        verdicts = governance_catalog.examined(project, database, phase)
+    else:
+        raise ConfigurationError(f"there is no phase {phase}", where="gatebook validate-phase", next_step="use 0 to 3")
+    raise typer.Exit(terminal.verdicts(f"Phase {phase}", verdicts))
+
+
 @app.command()
 def rehearse(
     revision: Annotated[str | None, typer.Argument(help="The revision to rehearse.")] = None,

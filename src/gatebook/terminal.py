@@ -24,7 +24,7 @@ from gatebook.project import Project
 from gatebook.refresh import Refreshed
 from gatebook.rehearsal import Rehearsal
 from gatebook.scenario import Loaded
-from gatebook.verdicts import VERDICTS
+from gatebook.verdicts import VERDICTS, Verdict
 
 if TYPE_CHECKING:
     from gatebook.run import Finished
@@ -307,3 +307,13 @@ def _badge(verdict: str) -> str:
     kind = VERDICTS.get(verdict)
     colour = COLOURS.get(verdict, "dim")
     return f"[{colour}]{kind.symbol if kind else '·'} {verdict}[/]"
+
+
+def verdicts(title: str, found: Sequence[Verdict]) -> int:
+    """One line a verdict, with its rows where it is red; the exit code: 0 green, 1 red, 2 could not tell."""
+    out = RichConsole(highlight=False, soft_wrap=True, width=WIDE)
+    out.print(f"[bold]{escape(title)}[/bold]")
+    for each in found:
+        out.print(f"{_badge(each.name)} {escape(each.what)}{escape(f': {each.reason}' if each.reason else '')}")
+    names = {each.name for each in found}
+    return 1 if "FAIL" in names else 0 if names == {"PASS"} else 2

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Phase 2: The live catalog against the style guide. Exit 0 green, 1 red, 2 could not tell. Options are handed on: --database DATABASE_URL.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec "${PYTHON:-.venv/bin/python}" -m gatebook validate-phase 2 "$@"
