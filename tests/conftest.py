@@ -254,12 +254,12 @@ def run_notebook(notebook: str, *, database: str, validator: str = "a test", **p
     return SimpleNamespace(**names)
 
 
+NOT_COPIED = (".git", ".gatebook", ".venv", "outputs", "postgres", "build", "dist", "__pycache__", ".*_cache")
+
+
 def copy_project(target: Path) -> Path:
-    """The project in a folder of its own, for a test to change."""
-    target.mkdir()
-    shutil.copy(ROOT / "alembic.ini", target)
-    for name in ("alembic", "notebooks", "params"):
-        shutil.copytree(ROOT / name, target / name)
+    """The project in a folder of its own, for a test to change; without what is made by running it."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     return target
 
 

@@ -1,6 +1,5 @@
 """Names, files, options and parameters that cannot be used: one message, and nothing is changed or written."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 import postgres
 from command import Command, assert_refused, nothing_new, params_file, run_process, unchanged
-from conftest import ROOT, Databases
+from conftest import ROOT, Databases, copy_project
 from gatebook import probes
 from gatebook.database import Database, open_database
 from gatebook.errors import ConfigurationError, ConnectionFailed
@@ -212,10 +211,7 @@ def test_scenario_of_nothing_is_refused(option: str, bystander: Database, comman
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project, for a test to break."""
-    root = tmp_path / "project"
-    for name in ("alembic", "notebooks", "params"):
-        shutil.copytree(ROOT / name, root / name)
-    shutil.copy(ROOT / "alembic.ini", root)
+    root = copy_project(tmp_path / "project")
     monkeypatch.setenv(PROJECT_VARIABLE, str(root))
     return root
 

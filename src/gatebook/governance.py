@@ -211,7 +211,7 @@ def environment_names(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Subscript) and _is_environment(node.value):
             found |= _constants([node.slice])
         elif isinstance(node, ast.Call) and _asks_environment(node.func):
-            found |= _constants(node.args)
+            found |= _constants(node.args[:1])
     return found
 
 

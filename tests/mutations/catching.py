@@ -1,7 +1,6 @@
 """Making a mutation on a copy of a template, and running the notebooks that have to notice."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from conftest import ROOT, Databases, run_notebook
+from conftest import Databases, copy_project, run_notebook
 from gatebook import charts, isolation, migrations, refreshing, timings, views
 from gatebook.catalog import Query
 from gatebook.database import Database
@@ -135,10 +134,7 @@ def edited(edits: Iterable[Edit]) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="gatebook-edited-") as folder, pytest.MonkeyPatch.context() as patch:
-        project = Path(folder)
-        shutil.copy(ROOT / "alembic.ini", project)
-        for name in ("alembic", "params"):
-            shutil.copytree(ROOT / name, project / name)
+        project = copy_project(Path(folder))
         for edit in edits:
             file = project / edit.path
             text = file.read_text(encoding="utf-8")
