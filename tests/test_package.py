@@ -20,7 +20,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "ground": ("errors", "project", "verdicts", "embedded_companion"),
     "read": (
         *("embedded", "database", "declarations", "parameters", "journal", "runs", "migrations"),
-        *("catalog", "row_security", "baseline", "canonical", "pairing"),
+        *("catalog", "row_security", "baseline", "canonical", "pairing", "provenance"),
     ),
     "judge": (
         *(
@@ -51,7 +51,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("scenario", "applying", "activity", "refresh", "refreshing", "findings"),
         *("asking", "gate", "phase"),
     ),
-    "run": ("executing", "evidence", "evidence.pages", "run"),
+    "run": (
+        *("executing", "evidence", "evidence.pages", "evidence.junit", "evidence.keys", "evidence.manifest"),
+        *("evidence.attestation", "evidence.archive", "evidence.verify", "evidence.signing", "evidence.diff"),
+        *("evidence.said", "run"),
+    ),
     "command": ("terminal", "cli", "__main__"),
 }
 

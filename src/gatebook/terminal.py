@@ -96,6 +96,8 @@ class Console:
         if results.ended != "finished":
             self.out.print(f"The run was {results.ended}; its record says what was reached.")
         self.out.print(f"Report: {finished.folder / 'index.html'}")
+        said = f"by key {results.signer}" if results.signer else "[yellow]UNSIGNED[/] (gatebook evidence sign)"
+        self.out.print(f"Signature: {said}")
 
     def _show(self, text: str, done: int, total: int) -> None:
         self.bar.start()
