@@ -148,7 +148,7 @@ def prune(project: Project, *, keep: int, with_signed: bool = False) -> list[Pat
     old = [path for path in there[: max(len(there) - keep, 0)] if path != latest(project)]
     for path in old:
         try:
-            doomed = path.rename(path.with_name(f"{path.name}{INCOMPLETE}"))  # half removed is no evidence
+            doomed = path.rename(path.with_name(f"{path.name}.removed{INCOMPLETE}"))  # half removed is no evidence
             shutil.rmtree(doomed)
         except OSError as error:
             raise ConfigurationError(
