@@ -126,8 +126,8 @@ def has_foreign_key(*, references: str, definition: str, on_delete: str) -> Chec
         keys = [row for row in rows if row["type"] == "foreign key"]
         have = tuple({key: row[key] for key in ("constraint", *want[0])} for row in keys)
         if any(all(row[key] == value for key, value in want[0].items()) for row in keys):
-            return Pass(what, have, want)
-        return Fail(what, have, want, "no foreign key of the table is as wanted")
+            return Pass(what, have, want, rule="includes")
+        return Fail(what, have, want, "no foreign key of the table is as wanted", rule="includes")
 
     return check
 

@@ -12,7 +12,8 @@ class Verdict:
     """What was claimed, what was found, what was wanted, and in one sentence why.
 
     have, want  rows as mappings, bounded by whoever made them
-    rule        how have and want decide, where they do so by themselves: "equal" or "empty"; "" where they do not
+    rule        how have and want decide, where they do so by themselves; "" where they do not:
+                "equal" they are the same, "empty" have has no row, "includes" each wanted row is part of one
     """
 
     what: str

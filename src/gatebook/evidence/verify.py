@@ -176,6 +176,8 @@ def recomputed(test: Event) -> str:
     is_whole = len(have) == test["have_rows"] and len(want) == test["want_rows"]
     if test["rule"] == "equal" and is_whole:
         return "PASS" if have == want else "FAIL"
+    if test["rule"] == "includes" and is_whole:
+        return "PASS" if want and all(any(row.items() <= each.items() for each in have) for row in want) else "FAIL"
     if test["rule"] == "empty":
         return "FAIL" if test["have_rows"] else "PASS"
     return ""
