@@ -13,7 +13,13 @@ SLOW = ("pandas", "numpy", "sqlalchemy", "matplotlib", "psycopg", "nbformat", "p
 
 
 def names() -> list[str]:
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+    """Commands in their order, then groups, each followed by its own commands."""
+    found = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        inner = [command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback]
+        found += [str(group.name), *(f"{group.name} {name}" for name in inner)]
+    return found
 
 
 def test_the_page_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:

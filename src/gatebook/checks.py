@@ -126,8 +126,8 @@ def has_foreign_key(*, references: str, definition: str, on_delete: str) -> Chec
         keys = [row for row in rows if row["type"] == "foreign key"]
         have = tuple({key: row[key] for key in ("constraint", *want[0])} for row in keys)
         if any(all(row[key] == value for key, value in want[0].items()) for row in keys):
-            return Pass(what, have, want)
-        return Fail(what, have, want, "no foreign key of the table is as wanted")
+            return Pass(what, have, want, rule="includes")
+        return Fail(what, have, want, "no foreign key of the table is as wanted", rule="includes")
 
     return check
 
@@ -143,12 +143,14 @@ def holds_for_all(what: str, *, empty_before: Collection[str] = ()) -> Check:
         wrong = [row for row in rows if row["rows_wrong"]]
         if wrong:
             counts = ", ".join(f"{row['column']}: {row['rows_wrong']:,} of {row['rows_seen']:,} rows" for row in wrong)
-            return Fail(what, rows, want, f"rows that are not as the backfill should have left them: {counts}")
+            reason = f"rows that are not as the backfill should have left them: {counts}"
+            return Fail(what, rows, want, reason, rule="equal")
         seen = [row for row in rows if row["rows_seen"] or row["table"] not in empty_before]
         if not rows or not all(row["rows_seen"] and row["rows_wrong"] == 0 for row in seen):
             return Unknown(what, rows, want, "there were no rows to look at, so nothing is proven")
         empty = sorted({str(row["table"]) for row in rows} - {str(row["table"]) for row in seen})
-        return Pass(what, rows, want, f"no rows before the phase in {', '.join(empty)}" if empty else "")
+        reason = f"no rows before the phase in {', '.join(empty)}" if empty else ""
+        return Pass(what, rows, want, reason, rule="equal")
 
     return check
 
@@ -158,8 +160,8 @@ def is_empty(what: str) -> Check:
 
     def check(rows: Rows) -> Verdict:
         if rows:
-            return Fail(what, rows[:20], (), f"{len(rows):,} offending rows")
-        return Pass(what, (), ())
+            return Fail(what, rows[:20], (), f"{len(rows):,} offending rows", rule="empty")
+        return Pass(what, (), (), rule="empty")
 
     return check
 
@@ -183,7 +185,7 @@ def _all_found(kind: str, want: Sequence[Mapping[str, Any]]) -> Check:
         problems = [f"missing: {', '.join(missing)}"] if missing else []
         problems += [text for text in different if text]
         kind_of_verdict = Fail if problems else Pass
-        return kind_of_verdict(what, have, tuple(want), "; ".join(problems))
+        return kind_of_verdict(what, have, tuple(want), "; ".join(problems), rule="equal")
 
     return check
 

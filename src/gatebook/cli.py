@@ -253,5 +253,97 @@ def status(database: DatabaseName = "embedded") -> None:
     terminal.status(Project.find(), database)
 
 
+# -- evidence: what a run left, and whether it still is what it was
+
+evidence = typer.Typer(no_args_is_help=True, help="Sign the evidence of a run, verify it, compare two runs.")
+runs = typer.Typer(invoke_without_command=True, help="List the finished runs; `prune` removes old ones.")
+app.add_typer(evidence, name="evidence")
+app.add_typer(runs, name="runs")
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+
+@evidence.command()
+def keygen(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub beside it.")],
+) -> None:
+    """Make an Ed25519 key pair to sign with; keep the private key out of the project."""
+    from gatebook.evidence import keys
+
+    public, keyid = keys.keygen(path)
+    typer.echo(f"private key: {path}\npublic key:  {public}\nkey id:      {keyid}")
+
+
+@evidence.command()
+def sign(
+    run: RunPath = Path("outputs/latest"),
+    key: Annotated[
+        Path | None, typer.Option("--key", help="A private key; else that of the variable GATEBOOK_SIGNING_KEY.")
+    ] = None,
+) -> None:
+    """Add a signature to a finished run that holds; a second signer adds another one."""
+    from gatebook.evidence import keys, signing
+
+    keyid = signing.sign(run, keys.signer(key))
+    typer.echo(f"signed by {keyid}")
+
+
+@evidence.command()
+def verify(
+    run: RunPath = Path("outputs/latest"),
+    key: Annotated[
+        list[Path] | None, typer.Option("--key", help="A public key that signed; once for each signer.")
+    ] = None,
+    threshold: Annotated[
+        int | None, typer.Option(min=1, help="How many of these keys must have signed; all, unless given.")
+    ] = None,
+) -> None:
+    """Tell whether a run is what it was: from its folder alone, without network or database.
+
+    Exit codes: 0 it holds, also when it is unsigned and no --key was given; 1 something was changed, is missing
+    or does not fit; 2 could not tell: signed, and no --key was given, or no finished run.
+    """
+    from gatebook.evidence import keys, said
+    from gatebook.evidence import verify as verifying
+
+    found = verifying.verify(run, keys=[keys.public_key(path) for path in key or []], threshold=threshold)
+    typer.echo("\n".join(said.report(found)))
+    raise typer.Exit(found.exit_code)
+
+
+@evidence.command()
+def diff(before: RunPath, after: RunPath) -> None:
+    """Tell what changed from one run to another; exit code 1 when a verdict did."""
+    from gatebook.evidence import diff as comparing
+    from gatebook.evidence import said
+
+    found = comparing.diff(before, after)
+    typer.echo("\n".join(said.changes(found)))
+    raise typer.Exit(1 if any(each["kind"] == "verdict" for each in found) else 0)
+
+
+@runs.callback()
+def list_runs(context: typer.Context) -> None:
+    """List the finished runs, oldest first; `prune` removes old ones."""
+    from gatebook.evidence import said
+    from gatebook.project import Project
+
+    if context.invoked_subcommand is None:
+        typer.echo("\n".join(said.listed(Project.find())) or "No finished run in outputs/.")
+
+
+@runs.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="How many of the newest runs stay.")],
+    with_signed: Annotated[bool, typer.Option("--with-signed", help="Remove old signed runs too.")] = False,
+) -> None:
+    """Remove old finished runs: never the latest, and signed ones only when told to."""
+    from gatebook import runs as folders
+    from gatebook.project import Project
+
+    removed = folders.prune(Project.find(), keep=keep, with_signed=with_signed)
+    typer.echo("\n".join(f"removed {path.name}" for path in removed) or "nothing to remove")
+
+
 if __name__ == "__main__":
     main()

@@ -8,11 +8,12 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from gatebook.verdicts import VERDICTS, Rows, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # .gb.gb.gb outweighs JupyterLab's own rules for tables.
 STYLE = """<style>
@@ -42,8 +43,10 @@ FOLDED_FROM = 600  # characters in a cell, from which on it shows its beginning 
 HEAD = 80
 
 
-def frame(rows: Rows) -> pd.DataFrame:
+def frame(rows: Rows) -> "pd.DataFrame":
     """Rows as a DataFrame; NULL stays visible as NULL."""
+    import pandas as pd
+
     return pd.DataFrame([{key: _text(row.get(key, "")) for key in _names(rows)} for row in rows])
 
 
@@ -106,7 +109,7 @@ class Table(Shown):
         return f"{self.title}\n{table_text(self.rows)}{chr(10) + self.note if self.note else ''}"
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         return frame(self.rows)
 
 
@@ -122,11 +125,11 @@ class TestResult(Shown):
     sql: str = ""
 
     @property
-    def have(self) -> pd.DataFrame:
+    def have(self) -> "pd.DataFrame":
         return frame(self.verdict.have)
 
     @property
-    def want(self) -> pd.DataFrame:
+    def want(self) -> "pd.DataFrame":
         return frame(self.verdict.want)
 
     def _html(self) -> str:

@@ -230,6 +230,7 @@ class Phase(Asking):
             says=result.says,
             verdict=verdict.name,
             reason=verdict.reason,
+            rule=verdict.rule,
             sql=result.sql,
             have=verdict.have[:SHOWN_ROWS],
             have_rows=len(verdict.have),

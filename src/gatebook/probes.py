@@ -226,11 +226,11 @@ def rejected(
             return Unknown(what, (_diagnosis(error),), want, reason)
         error = _attempt(session, plan.attempt)
     if error is None:
-        return Fail(what, ({"outcome": "accepted"},), want, "the write was accepted")
+        return Fail(what, ({"outcome": "accepted"},), want, "the write was accepted", rule="includes")
     have = _diagnosis(error)
     if any(have.get(key) != value for key, value in want[0].items()):
-        return Fail(what, (have,), want, f"rejected, but for another reason: {_message(error)}")
-    return Pass(what, (have,), want)
+        return Fail(what, (have,), want, f"rejected, but for another reason: {_message(error)}", rule="includes")
+    return Pass(what, (have,), want, rule="includes")
 
 
 def accepted(connection: sa.Connection, plan: Plan, *, what: str, changes: Mapping[str, Any]) -> Verdict:
@@ -272,8 +272,8 @@ def cascades(connection: sa.Connection, plan: Plan, *, what: str) -> Verdict:
         except sa.exc.DBAPIError as error:
             return Fail(what, (_diagnosis(error),), want, f"the delete was rejected: {_message(error)}")
     if have != want[0]:
-        return Fail(what, (have,), want, "other rows went, or stayed, than should")
-    return Pass(what, (have,), want)
+        return Fail(what, (have,), want, "other rows went, or stayed, than should", rule="equal")
+    return Pass(what, (have,), want, rule="equal")
 
 
 def _same(have: Any, sent: Any) -> bool:

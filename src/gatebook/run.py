@@ -1,24 +1,21 @@
 """A batch: the notebooks in order, stopped at the first red phase, with a record of what really happened."""
 
-import importlib.metadata
-import json
-import platform
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gatebook import declarations, history, migrations, preflight, runs
+from gatebook import declarations, history, migrations, preflight, provenance, runs
 from gatebook.baseline import Store
 from gatebook.canonical import load_canonical
 from gatebook.contract import load_contract
 from gatebook.database import Database, open_database
 from gatebook.declarations import Gates, PhaseDeclaration, RunParameters, near_miss
 from gatebook.errors import ConfigurationError, PhaseRefused
-from gatebook.evidence import pages
+from gatebook.evidence import archive, keys, pages
 from gatebook.evidence import results as evidence
 from gatebook.evidence.results import GateOutcome, PhaseOutcome, Results
 from gatebook.executing import check_notebooks, execute, prepare_environment, tell_the_truth
@@ -27,6 +24,9 @@ from gatebook.project import Project
 from gatebook.runs import RunFolder, write_whole
 from gatebook.scenario import Loaded, load
 from gatebook.subject import Subject
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
 
 
 class Reporter(Protocol):
@@ -110,6 +110,7 @@ def run(
         load_contract(project)
     migrations.head(project)
     prepare_environment(project)
+    signer = keys.take_signer()
     started = time.perf_counter()
     loads_rows = parameters.scenario is not None and selected[0] is gates.phases[0]
     database = open_database(parameters.database, project=project, create=loads_rows)
@@ -121,37 +122,40 @@ def run(
         _refuse_if_unfit(project, gates, database, selected, parameters)
         folder = runs.create(project)
         with runs.writing(folder):
-            ended = _run_notebooks(project, selected, database, parameters, folder, reporter)
-            results = finish(folder, selected)
+            write_whole(folder.path / archive.GATES, (project.params / "gates.yaml").read_text(encoding="utf-8"))
+            facts = provenance.facts(project.root, database, parameters, selected)
+            folder.journal.write("run_started", run=folder.run_id, **facts)
+            ended, exit_code = _run_notebooks(project, selected, parameters, folder, reporter)
+            signed_by = signer.public_key.keyid if signer else ""
+            folder.journal.write("run_finished", run=folder.run_id, ended=ended, signer=signed_by)
+            results = finish(folder, selected, signer)
             final = folder.finish()
     finally:
         database.close()
-    return Finished(results, final, ended or _exit_code(results), time.perf_counter() - started)
+    return Finished(results, final, exit_code or _exit_code(results), time.perf_counter() - started)
 
 
-def finish(folder: RunFolder, selected: Sequence[PhaseDeclaration]) -> Results:
-    """Results and pages from the journal; cells of executed notebooks get their true state."""
+def finish(folder: RunFolder, selected: Sequence[PhaseDeclaration], signer: "CryptoSigner | None") -> Results:
+    """Results, pages and manifest from the journal, signed where there is a key; cells get their true state."""
     results = evidence.compute(folder.run_id, folder.journal.read(), selected)
     for phase in results.phases:
         states = {cell.cell: cell.state for cell in phase.cells}
         tell_the_truth(folder.notebooks / f"{phase.notebook}.ipynb", states)
-    write_whole(folder.path / "results.json", json.dumps(results.to_json(), indent=1, ensure_ascii=False, default=str))
     pages.write(folder, results)
+    for name, content in archive.documents(results).items():
+        write_whole(folder.path / name, content)
+    archive.seal(folder.path, results, signer)
     return results
 
 
 def _run_notebooks(
     project: Project,
     selected: Sequence[PhaseDeclaration],
-    database: Database,
     parameters: RunParameters,
     folder: RunFolder,
     reporter: Reporter,
-) -> int:
-    """All selected notebooks up to the first red one; the exit code of an interruption, or 0."""
-    journal = folder.journal
-    journal.write("run_started", run=folder.run_id, **_facts(database, parameters, selected))
-    ended, exit_code = "finished", 0
+) -> tuple[str, int]:
+    """All selected notebooks up to the first red one; how that ended, and the exit code of an interruption, or 0."""
     try:
         with _interruptible():
             for phase in selected:
@@ -160,9 +164,8 @@ def _run_notebooks(
                 if outcome.verdict != "PASS":
                     break
     except Interrupted as interruption:
-        ended, exit_code = f"interrupted by {interruption}", interruption.exit_code
-    journal.write("run_finished", run=folder.run_id, ended=ended)
-    return exit_code
+        return f"interrupted by {interruption}", interruption.exit_code
+    return "finished", 0
 
 
 def _run_notebook(
@@ -211,20 +214,6 @@ def _refuse_if_unfit(
             where=str(database),
             next_step=f"run the same command with --from {before.phase}",
         )
-
-
-def _facts(database: Database, parameters: RunParameters, selected: Sequence[PhaseDeclaration]) -> dict[str, Any]:
-    packages = ("gatebook", "papermill", "nbclient", "sqlalchemy", "psycopg", "alembic", "pandas")
-    return {
-        "database": str(database),
-        "server": f"PostgreSQL {database.server.version}",
-        "server_key": database.server.key,
-        "role": database.server.role,
-        "parameters": parameters.model_dump(),
-        "phases": [phase.phase for phase in selected],
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-    }
 
 
 @contextmanager

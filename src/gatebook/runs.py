@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from gatebook.project import Project
 INCOMPLETE = ".incomplete"
 SESSION = ".session"
 LATEST = "latest"
+ENVELOPE = "attestation.dsse.json"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,38 @@ def latest(project: Project) -> Path | None:
     """The newest finished run, or None."""
     link = project.outputs / LATEST
     return link.resolve() if link.exists() else None
+
+
+def finished(project: Project) -> list[Path]:
+    """The finished runs, oldest first."""
+    found = project.outputs.glob("*Z-*")
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink() and not path.suffix)
+
+
+def is_signed(folder: Path) -> bool:
+    """Whether a signature lies in a run; whether it is good, only `gatebook evidence verify` tells."""
+    return (folder / ENVELOPE).is_file()
+
+
+def prune(project: Project, *, keep: int, with_signed: bool = False) -> list[Path]:
+    """Remove all but the newest finished runs, and never the one that `latest` names; which ones.
+
+    with_signed  signed runs too; otherwise they stay, and do not count
+    Errors       ConfigurationError when a folder cannot be removed
+    """
+    there = [path for path in finished(project) if with_signed or not is_signed(path)]
+    old = [path for path in there[: max(len(there) - keep, 0)] if path != latest(project)]
+    for path in old:
+        try:
+            doomed = path.rename(path.with_name(f"{path.name}.removed{INCOMPLETE}"))  # half removed is no evidence
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise ConfigurationError(
+                f"a run cannot be removed: {error.strerror}",
+                where=str(path),
+                next_step="mend the permissions of the outputs folder, then prune again",
+            ) from error
+    return old
 
 
 def kept(project: Project, name: str, *, database: str) -> tuple[str, Any] | None:

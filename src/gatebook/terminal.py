@@ -97,6 +97,8 @@ class Console:
         if results.ended != "finished":
             self.out.print(f"The run was {results.ended}; its record says what was reached.")
         self.out.print(f"Report: {finished.folder / 'index.html'}")
+        said = f"by key {results.signer}" if results.signer else "[yellow]UNSIGNED[/] (gatebook evidence sign)"
+        self.out.print(f"Signature: {said}")
 
     def rehearsal(self, done: int, total: int, revision: str) -> None:
         self._show(f"rehearsing {revision}", done, total)

@@ -1,7 +1,7 @@
 """The three verdicts. Unknown is red: an error, NULL, nothing seen or no privilege never reads as a pass."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 Rows = tuple[Mapping[str, Any], ...]
@@ -12,12 +12,15 @@ class Verdict:
     """What was claimed, what was found, what was wanted, and in one sentence why.
 
     have, want  rows as mappings, bounded by whoever made them
+    rule        how have and want decide, where they do so by themselves; "" where they do not:
+                "equal" they are the same, "empty" have has no row, "includes" each wanted row is part of one
     """
 
     what: str
     have: Rows = ()
     want: Rows = ()
     reason: str = ""
+    rule: str = field(default="", compare=False)
 
     name: ClassVar[str] = ""
     symbol: ClassVar[str] = ""

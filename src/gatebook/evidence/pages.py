@@ -4,13 +4,14 @@ Pages are whole in themselves: no script, no font and no style sheet is fetched,
 read well in light and dark and on paper.
 """
 
+import functools
 import html
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import nbformat
 
 from gatebook.display import badge, table_html
 from gatebook.evidence.results import Results
@@ -29,15 +30,19 @@ def write(folder: RunFolder, results: Results) -> None:
                 phase=phase, run=results.run, cells=_cells(executed), title=f"{phase.phase} {phase.title}"
             )
             write_whole(folder.html / f"{phase.notebook}.html", text)
-    text = environment.get_template("index.html").render(
-        results=results,
-        totals=results.totals(),
-        notebooks={path.stem for path in folder.html.glob("*.html")},
-        first=_first_with(results),
-    )
-    write_whole(folder.path / "index.html", text)
+    write_whole(folder.path / "index.html", index(results, {path.stem for path in folder.html.glob("*.html")}))
 
 
+def index(results: Results, notebooks: Collection[str]) -> str:
+    """index.html; the same results give the same bytes.
+
+    notebooks  those that have a page
+    """
+    template = _environment().get_template("index.html")
+    return template.render(results=results, totals=results.totals(), notebooks=notebooks, first=_first_with(results))
+
+
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -65,6 +70,7 @@ def _moment(text: str) -> str:
 
 def _cells(executed: Path) -> list[dict[str, Any]]:
     """Each cell as what a page shows: kind, HTML of prose, source, HTML of outputs."""
+    import nbformat
     from nbconvert.filters import ansi2html, markdown2html
 
     shown = []

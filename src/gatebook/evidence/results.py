@@ -75,7 +75,10 @@ class PhaseOutcome:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run. verdict: PASS, FAIL or UNKNOWN; interrupted runs are UNKNOWN at best."""
+    """A whole run. verdict: PASS, FAIL or UNKNOWN; interrupted runs are UNKNOWN at best.
+
+    signer  id of the key that signed the run at its end; "" for a run that was left unsigned
+    """
 
     run: str
     verdict: str
@@ -84,6 +87,7 @@ class Results:
     ended: str
     facts: Mapping[str, Any]
     phases: list[PhaseOutcome]
+    signer: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {"version": 1, **asdict(self), "totals": self.totals()}
@@ -123,7 +127,8 @@ def compute(run: str, events: Sequence[Event], phases: Iterable[PhaseDeclaration
     if ended != "finished" and verdict == "PASS":
         verdict = "UNKNOWN"
     facts = {key: value for key, value in first.items() if key not in ("at", "event")}
-    return Results(run, verdict, str(first.get("at", "")), str(last.get("at", "")), ended, facts, outcomes)
+    signer = str(last.get("signer", ""))
+    return Results(run, verdict, str(first.get("at", "")), str(last.get("at", "")), ended, facts, outcomes, signer)
 
 
 def _of_notebook(events: Sequence[Event], declared: PhaseDeclaration) -> list[Event]:
