@@ -13,12 +13,15 @@ HARMLESS = {
     "chr", "ord", "hex", "format", "slice", "object", "divmod", "pow", "input", "staticmethod", "classmethod",
     "property",
 }  # fmt: skip
+LOOKING = ("print", "len", "bool", "isinstance", "issubclass", "hasattr", "repr", "type", "id", "hash", "callable")
 RAISED = ("Error", "Exception", "Warning", "Interrupt", "Exit", "StopIteration")
 
 
 def builtin(name: str, made: Call) -> Any:
     """A builtin function, or a name that nobody has defined."""
     if name in KNOWN:
+        if reaches(list(made.named.values())):
+            made.unclear(name, "it is given the database; call it plainly")
         return KNOWN[name](made)
     if name in ("globals", "locals", "vars"):
         return Name(f"builtins.{name}()")
@@ -28,6 +31,8 @@ def builtin(name: str, made: Call) -> Any:
     if name == "open":
         return files.opened(made.arguments) or DATA
     if name in HARMLESS or name.endswith(RAISED):
+        if made.reaches and name not in LOOKING:
+            made.unclear(name, "it is given the database; call it plainly")
         return DATA
     star = made.scope.find("*", made.interpreter)
     if isinstance(star, Name | Foreign):

@@ -37,6 +37,15 @@ def alembic(path: str, made: Call) -> Any:
 def sqlalchemy(path: str, made: Call) -> Any:
     """A name of SQLAlchemy, by its last part."""
     last, first = path.rsplit(".", 1)[-1], made.first
+    if path.startswith("sqlalchemy.event."):
+        for each in made.arguments:
+            if isinstance(each, Sql):
+                execute("event.listen", each, made)
+        return DATA
+    if last == "compiles":
+        if isinstance(first, Name) and not is_type(first.path.rsplit(".", 1)[-1]):
+            made.unclear("compiles", "SQLAlchemy then writes other SQL than is seen here; execute it as a text")
+        return DATA
     if last in ("text", "DDL", "literal_column", "TextClause"):
         return alternatives_of(first, lambda each: Sql(each) if isinstance(each, str) else DATA)
     if last in ("delete", "update"):

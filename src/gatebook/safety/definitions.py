@@ -1,4 +1,4 @@
-"""The parts of CREATE FUNCTION that a reader needs."""
+"""Parts of statements that readers need: names, and what CREATE FUNCTION holds."""
 
 from typing import Any
 
@@ -16,3 +16,7 @@ def function_body(node: Any) -> str:
     """The text between AS and the end; '' for a body in standard syntax."""
     body = options_of(node).get("as")
     return str(body[0].sval) if body else ""
+
+
+def name_of(relation: Any) -> str:
+    return f"{relation.schemaname}.{relation.relname}" if relation.schemaname else str(relation.relname)

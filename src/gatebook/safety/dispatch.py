@@ -7,13 +7,15 @@ from gatebook.safety.builtin import builtin
 from gatebook.safety.calls import EXECUTING, HARMLESS, Call
 from gatebook.safety.constructs import alembic, sqlalchemy
 from gatebook.safety.effects import Effect, Kind
-from gatebook.safety.execution import OWNERS, execute
+from gatebook.safety.execution import OWNERS, execute, operation
+from gatebook.safety.operations import TAKING_AWAY
 from gatebook.safety.things import (
     DATA,
     Bind,
     Bound,
     Clause,
     Column,
+    Data,
     Foreign,
     Function,
     Given,
@@ -23,13 +25,21 @@ from gatebook.safety.things import (
     Sql,
     SqlType,
     Table,
+    reaches,
 )  # fmt: skip
 
 RUNNING = (
-    "os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.", "importlib.", "runpy.", "ctypes.",
-    "pickle.", "builtins.exec", "builtins.eval", "builtins.compile", "builtins.__import__", "alembic.command.",
+    "os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.", "importlib.import_module",
+    "importlib.reload", "importlib.util.", "importlib.machinery.", "runpy.", "ctypes.", "pickle.", "builtins.exec",
+    "builtins.eval", "builtins.compile", "builtins.__import__", "alembic.command.", "alembic.context.impl.",
+    "builtins.globals().", "builtins.locals().", "builtins.vars().",
 )  # fmt: skip
-PASSING_ON = ("contextlib.", "typing.", "copy.", "logging.", "functools.")
+# By their names in any project: a logger and what it is told, the clock, a text in another language.
+EVERYWHERE = ("getLogger", "get_logger", "utcnow", "utc_now", "now", "uuid4", "_", "gettext")
+LOGGING = ("debug", "info", "warning", "warn", "error", "exception", "critical", "log")
+PASSING_ON = {
+    "contextlib.closing": 0, "contextlib.nullcontext": 0, "copy.copy": 0, "copy.deepcopy": 0, "typing.cast": 1,
+}  # fmt: skip
 UNDECIDED = "name it in the migration itself, as a literal"
 
 
@@ -43,6 +53,9 @@ def call(function: Any, made: Call) -> Any:
         return _foreign(function, made)
     if isinstance(function, Bind | Op):
         return function
+    if isinstance(function, Data):
+        made.unclear(made.written, f"which function is called is not known; {UNDECIDED}")
+        return DATA
     if made.reaches and not isinstance(function, Module):
         made.unclear(made.written, f"what it is given can reach the database; {UNDECIDED}")
     return Clause() if isinstance(function, Clause | Column | SqlType | Table) else DATA
@@ -54,15 +67,22 @@ def _of_something(function: Bound, made: Call) -> Any:
     found = files.call(owner, name, made.arguments)
     if found is not None:
         return found
+    if name in EXECUTING and (made.arguments or made.named):
+        execute(made.written, made.first, made)
+        return DATA
+    if name in TAKING_AWAY:
+        return operation(name, None, made)
+    if reaches(owner) and name not in HARMLESS:
+        made.unclear(made.written, f"what it does to the database is not known; {UNDECIDED}")
     if made.reaches and name in ("drop", "drop_all"):
         made.emit(name, [Effect(Kind.LOST, f"{name}()", "", f"{made.written} drops what it stands for")])
     elif made.reaches and name not in ("create", "create_all", "inspect", "bind", "append", "add"):
         made.unclear(made.written, f"it is given the database; {UNDECIDED}")
-    if isinstance(owner, Sql) and name in ("bindparams", "columns", "execution_options", "label"):
+    if isinstance(owner, Sql):
         return owner
     if isinstance(owner, SqlType):
         return owner if name == "with_variant" else DATA
-    return Clause() if isinstance(owner, Clause | Column | Sql) else DATA
+    return Clause() if isinstance(owner, Clause | Column) else DATA
 
 
 def _foreign(function: Foreign, made: Call) -> Any:
@@ -78,11 +98,17 @@ def _foreign(function: Foreign, made: Call) -> Any:
     if made.reaches and last not in ("create", "create_all") and not last[:1].isupper():
         made.interpreter.foreign_call(made.node, made.scope, function.name)
         return DATA
-    return DATA if is_method and last in HARMLESS else Foreign(f"{function.name}()")
+    is_harmless = last in EVERYWHERE or (is_method and (last in HARMLESS or last in LOGGING))
+    return DATA if is_harmless else Foreign(f"{function.name}()")
 
 
 def _library(path: str, made: Call) -> Any:
     """A call of a name of SQLAlchemy, Alembic or the standard library."""
+    last = path.rsplit(".", 1)[-1]
+    if path in PASSING_ON:
+        return made.arguments[PASSING_ON[path]] if len(made.arguments) > PASSING_ON[path] else DATA
+    if last in TAKING_AWAY and not path.startswith(("builtins.", "alembic.operations.")):
+        return operation(last, None, made)
     if path.startswith(RUNNING):
         made.unclear(path.removeprefix("builtins."), "it runs code that cannot be seen here; write it out")
         return DATA
@@ -97,7 +123,7 @@ def _library(path: str, made: Call) -> Any:
     if path in ("textwrap.dedent", "inspect.cleandoc"):
         return made.first
     found = files.library(path, made.arguments)
-    if found is None and made.reaches and not path.startswith(PASSING_ON):
+    if found is None and made.reaches and not path.startswith("logging."):
         made.unclear(path, f"it is given the database; {UNDECIDED}")
     return DATA if found is None else found
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pglast.enums import AlterTableType, ObjectType
 
+from gatebook.safety.definitions import name_of
 from gatebook.safety.effects import Kind
 from gatebook.safety.grammar import ast
 from gatebook.safety.known import normal
@@ -49,6 +50,7 @@ def altered() -> Handlers:
         "AlterTableStmt": _alter_table,
         "AlterDomainStmt": _alter_domain,
         "RenameStmt": _rename,
+        "AlterObjectSchemaStmt": _moved,
     }
 
 
@@ -80,7 +82,7 @@ def _name(node: Any, kind: str) -> str:
 
 
 def _alter_table(reader: "Reader", node: Any) -> None:
-    table = ".".join(filter(None, (node.relation.schemaname, node.relation.relname)))
+    table = name_of(node.relation)
     is_type = node.objtype == ObjectType.OBJECT_TYPE
     for command in node.cmds or ():
         name = AlterTableType(command.subtype).name
@@ -213,9 +215,18 @@ def _alter_domain(reader: "Reader", node: Any) -> None:
 def _rename(reader: "Reader", node: Any) -> None:
     kind = ObjectType(node.renameType).name.removeprefix("OBJECT_")
     if kind in ("TABLE", "MATVIEW", "VIEW", "FOREIGN_TABLE", "INDEX", "SEQUENCE") and node.relation is not None:
-        old = ".".join(filter(None, (node.relation.schemaname, node.relation.relname)))
+        old = name_of(node.relation)
         schema = f"{node.relation.schemaname}." if node.relation.schemaname else ""
         reader.known.rename((LOST | GUARDS)[kind], old, f"{schema}{node.newname}")
     elif kind == "COLUMN" and node.relation is not None:
-        table = normal(".".join(filter(None, (node.relation.schemaname, node.relation.relname))))
+        table = normal(name_of(node.relation))
         reader.known.rename("column", f"{table}.{node.subname}", f"{table}.{node.newname}")
+    elif kind in ("FUNCTION", "PROCEDURE", "ROUTINE"):
+        reader.known.functions[node.newname] = reader.known.function(_name(node.object, kind))
+
+
+def _moved(reader: "Reader", node: Any) -> None:
+    """ALTER … SET SCHEMA: the old name is free."""
+    kind = ObjectType(node.objectType).name.removeprefix("OBJECT_")
+    if node.relation is not None and kind in LOST | GUARDS:
+        reader.known.drop((LOST | GUARDS)[kind], name_of(node.relation))

@@ -11,6 +11,7 @@ from gatebook.safety.predicates import is_effective
 from gatebook.safety.sql import read_sql
 from gatebook.safety.things import (
     DATA,
+    MORE,
     Bind,
     Bound,
     Clause,
@@ -72,8 +73,11 @@ def _of_write(value: Write, known: Known) -> list[Effect]:
 
 
 def _operation(function: Bound, made: Call) -> Any:
-    """op.something()"""
-    name, batch = function.name, function.owner.table
+    return operation(function.name, function.owner.table, made)
+
+
+def operation(name: str, batch: str | None, made: Call) -> Any:
+    """op.something(); batch is the table inside `with op.batch_alter_table(table)`."""
     if name in DIRECT:
         return DIRECT[name](made)
     label = f"op.{name}"
@@ -81,6 +85,8 @@ def _operation(function: Bound, made: Call) -> Any:
     if handler is None:
         made.unclear(label, f"{label} is not one of Alembic's own operations; use those, or plain SQL")
         return DATA
+    if MORE in made.named and name == "alter_column":
+        made.unclear(label, "what ** gives it is not known; write its arguments out")
     made.interpreter.statements += 1
     made.emit(label, handler(made.interpreter.known, batch, made.arguments, made.named))
     return Table(text_of(made.first)) if name == "create_table" else None
@@ -90,10 +96,16 @@ def _run_async(made: Call) -> Any:
     return made.again(made.arguments[0], Bind(), *made.arguments[1:]) if made.arguments else DATA
 
 
+def _batch(made: Call) -> Any:
+    if made.named.get("recreate") == "always" and made.named.get("copy_from") is not None:
+        made.unclear("op.batch_alter_table", "the table is made anew from copy_from; what that leaves out is lost")
+    return Op(text_of(made.first))
+
+
 DIRECT: dict[str, Callable[[Call], Any]] = {
     "execute": lambda made: execute("op.execute", made.first, made),
     "invoke": lambda made: execute("op.invoke", made.first, made),
-    "batch_alter_table": lambda made: Op(text_of(made.first)),
+    "batch_alter_table": _batch,
     "get_bind": lambda _: Bind(),
     "get_context": lambda _: Name("alembic.context"),
     "f": lambda made: made.first,

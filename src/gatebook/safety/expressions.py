@@ -11,6 +11,7 @@ from gatebook.safety.texts import formatted, joined, modulo
 from gatebook.safety.things import (
     DATA,
     MISSING,
+    REST,
     Bound,
     Class,
     Clause,
@@ -24,7 +25,9 @@ from gatebook.safety.things import (
     Scope,
     Sql,
     Table,
+    Write,
     alternatives,
+    any_of,
     either,
     is_constant,
     is_known,
@@ -47,10 +50,18 @@ class Expressions(Walk):
 
     def value(self, node: ast.expr, scope: Scope) -> Any:
         self.step()
+        self.seen.add(node)
         handler = VALUES.get(type(node))
         if handler is None:
+            self.parts(node, scope)
             return DATA
         return handler(self, node, scope)
+
+    def parts(self, node: ast.AST, scope: Scope) -> None:
+        """An expression that is not computed still has parts that run."""
+        for each in ast.iter_child_nodes(node):
+            if isinstance(each, ast.expr):
+                self.value(each, scope)
 
     def named(self, node: ast.Name, scope: Scope) -> Any:
         value = scope.find(node.id, self)
@@ -77,14 +88,17 @@ class Expressions(Walk):
 
     def member(self, owner: Class | Instance, name: str) -> Any:
         of = owner.of if isinstance(owner, Instance) else owner
+        for names in (owner.names, of.names):
+            if name in names:
+                return names[name]
         for statement in of.node.body:
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == name:
                 is_static = any(getattr(each, "id", "") == "staticmethod" for each in statement.decorator_list)
                 return Function(statement, of.scope, () if is_static else (owner,))
-            if isinstance(statement, ast.Assign) and any(getattr(each, "id", "") == name for each in statement.targets):
-                return self.value(statement.value, of.scope)
         if name in ("__table__", "__mapper__"):
             return calls.table_of(self, owner)
+        if name == "query":
+            return Write("QUERY", calls.table_of(self, owner).name)
         for base in of.node.bases:
             found = self.value(base, of.scope)
             if isinstance(found, Class):
@@ -97,13 +111,14 @@ class Expressions(Walk):
 
     def item(self, owner: Any, key: Any) -> Any:
         if isinstance(owner, OneOf):
-            return either(*(self.item(each, key) for each in owner.values[:2]))
+            return any_of([self.item(each, key) for each in owner.values])
         if isinstance(owner, list | tuple | str | dict):
             try:
-                return owner[key]
+                if isinstance(owner, str) or not (REST in owner or (isinstance(owner, dict) and DATA in owner)):
+                    return owner[key]
             except (LookupError, TypeError):
-                values = list(owner.values()) if isinstance(owner, dict) else list(owner)
-                return OneOf(tuple(values)) if 1 < len(values) <= 64 else values[0] if values else DATA
+                pass
+            return any_of([*(owner.values() if isinstance(owner, dict) else owner)])
         if isinstance(owner, Foreign):
             return Foreign(f"{owner.name}[…]")
         return calls.item(owner, key)
@@ -156,6 +171,8 @@ class Expressions(Walk):
         for each in node.values:
             if isinstance(each, ast.FormattedValue):
                 value = self.value(each.value, scope)
+                if each.format_spec is not None:
+                    self.value(each.format_spec, scope)
                 parts.append(formatted(value, each))
             else:
                 parts.append(self.value(each, scope))
@@ -166,9 +183,7 @@ class Expressions(Walk):
         for each in node.elts:
             if isinstance(each, ast.Starred):
                 items = self.items(self.value(each.value, scope))
-                if items is None:
-                    return DATA
-                found += items
+                found += [REST] if items is None else items
             else:
                 found.append(self.value(each, scope))
         return tuple(found) if isinstance(node, ast.Tuple) else found
@@ -178,10 +193,11 @@ class Expressions(Walk):
         for key, item in zip(node.keys, node.values, strict=True):
             value = self.value(item, scope)
             if key is None:
-                found |= value if isinstance(value, dict) else {}
+                found |= value if isinstance(value, dict) else {REST: value}
                 continue
             name = self.value(key, scope)
-            found[name if is_constant(name) else id(key)] = value
+            place = name if is_constant(name) else DATA
+            found[place] = either(found[place], value) if place is DATA and DATA in found else value
         return found
 
     def comprehended(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, scope: Scope) -> Any:
@@ -189,11 +205,10 @@ class Expressions(Walk):
         parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         found: list[Any] = []
         is_whole = self.generate(list(node.generators), parts, inner, found)
-        if not is_whole:
-            return DATA
+        rest = [] if is_whole else [REST]
         if isinstance(node, ast.DictComp):
-            return {key: value for key, value in found if is_constant(key)}
-        return [each[0] for each in found]
+            return {key if is_constant(key) else DATA: value for key, value in found} | dict.fromkeys(rest, DATA)
+        return [*(each[0] for each in found), *rest]
 
     def generate(self, rest: list[ast.comprehension], parts: list[ast.expr], scope: Scope, found: list[Any]) -> bool:
         if not rest:
@@ -214,12 +229,15 @@ class Expressions(Walk):
 
     def items(self, value: Any) -> list[Any] | None:
         """The elements of something that can be counted, or None."""
-        if isinstance(value, list | tuple | set | frozenset | str):
-            return list(value)
-        return list(value) if isinstance(value, dict) else None
+        if isinstance(value, list | tuple | dict) and REST in value:
+            return None
+        return list(value) if isinstance(value, list | tuple | set | frozenset | str | dict) else None
 
     @staticmethod
     def element(iterable: Any) -> Any:
+        """Any one of the elements of something that cannot be counted."""
+        if isinstance(iterable, list | tuple | dict):
+            return any_of([*iterable, DATA])
         return iterable if isinstance(iterable, Foreign) else DATA
 
     def lambda_(self, node: ast.Lambda, scope: Scope) -> Any:

@@ -17,28 +17,51 @@ def normal(name: str) -> str:
 
 @dataclass
 class Known:
-    """Grows while an upgrade is read. What is made in a branch that may not be taken does not count."""
+    """Grows while an upgrade is read. What is made in a branch that may not be taken does not count.
+
+    fired      what writing to a table sets off by its triggers and rules
+    temporary  names that stand for a temporary table; with a schema they stand for another
+    """
 
     created: set[tuple[str, str]] = field(default_factory=set)
     functions: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
     prepared: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
+    fired: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
+    temporary: set[str] = field(default_factory=set)
     branches: int = 0
 
-    def create(self, kind: str, name: str) -> None:
+    def create(self, kind: str, name: str, *, is_temporary: bool = False) -> None:
         if not self.branches and name:
             self.created.add((kind, normal(name)))
+            (self.temporary.add if is_temporary else self.temporary.discard)(name)
+
+    def forget(self) -> None:
+        """A rollback, or another search_path: what a name stands for is open again."""
+        self.created.clear()
+
+    def fires(self, table: str, effects: tuple[Effect, ...]) -> None:
+        """A trigger or a rule of a table that does more than it shows."""
+        self.fired[normal(table)] = (*self.fired.get(normal(table), ()), *effects)
+
+    def function(self, name: str) -> tuple[Effect, ...]:
+        """The effects of a function made here, in whichever schema it was made."""
+        if name in self.functions:
+            return self.functions[name]
+        last = name.rpartition(".")[2]
+        return next((found for each, found in self.functions.items() if each.rpartition(".")[2] == last), ())
 
     def drop(self, kind: str, name: str) -> bool:
         """Was it made here? Then it is gone now, and nothing else is."""
         entry = (kind, normal(name))
-        if entry not in self.created:
+        if not self.made(kind, name):
             return False
         if not self.branches:
             self.created.discard(entry)
         return True
 
     def made(self, kind: str, name: str) -> bool:
-        return (kind, normal(name)) in self.created
+        is_hidden = name != normal(name) and normal(name) in self.temporary
+        return (kind, normal(name)) in self.created and not is_hidden
 
     def made_table(self, name: str) -> bool:
         return any(self.made(kind, name) for kind in RELATIONS)

@@ -17,7 +17,7 @@ DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast
 
 
 class Neighbours:
-    """Files that may be read for a migration: in its folder, and under the two folders above it."""
+    """Files that may be read for a migration: in its folder, under the two folders above it, and in its own package."""
 
     def __init__(self, path: Path) -> None:
         folder = path.resolve().parent
@@ -73,11 +73,16 @@ class Neighbours:
 
     def find(self, folders: list[Path], name: str) -> Path | None:
         relative = Path(*name.split(".")) if name else Path()
-        for folder in folders:
+        for folder in [*folders, *self.roots(name)]:
             for path in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
                 if name and path.is_file() and path.stat().st_size < LARGEST_BYTES:
                     return path.resolve()
         return None
+
+    def roots(self, name: str) -> list[Path]:
+        """Where the package that holds the migration starts: above a folder that has the package's name."""
+        first = name.partition(".")[0]
+        return [each.parent for each in self.folders[0].parents if each.name == first]
 
     def load(self, path: Path | None, interpreter: "Walk") -> Module | None:
         """A file's names, evaluated when asked for; what it does when it is imported is followed now."""

@@ -175,6 +175,7 @@ def _drop_entity(_known: Known, _batch: str | None, _arguments: list[Any], _name
     return [Effect(Kind.GUARD, "op.drop_entity", "", "drops a view, function, trigger or policy")]
 
 
+TAKING_AWAY = ("drop_table", "drop_column", "drop_constraint")
 OPERATIONS: dict[str, Handler] = {
     "drop_table": _drop_table,
     "drop_column": _drop_column,

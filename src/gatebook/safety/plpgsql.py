@@ -76,9 +76,8 @@ def _only(texts: list[str] | None) -> str | None:
 
 def _assigned(tree: Any, datums: Any) -> Iterator[str]:
     names = [next(iter(each.values())).get("refname", "") for each in datums]
-    for kind, node in _statements(tree):
-        if kind == "PLpgSQL_stmt_assign":
-            yield names[node["varno"]] if node.get("varno", 0) < len(names) else ""
+    for _, node in _statements(tree):
+        yield from _numbered(node, names)
         for key in ("target", "var"):
             for variable in (node.get(key) or {}).values() if isinstance(node.get(key), dict) else ():
                 if isinstance(variable, dict):
@@ -86,6 +85,14 @@ def _assigned(tree: Any, datums: Any) -> Iterator[str]:
                     yield from (
                         field.get("name", "") for field in variable.get("fields", ()) if isinstance(field, dict)
                     )
+
+
+def _numbered(node: dict[str, Any], names: list[str]) -> Iterator[str]:
+    """Variables that a statement sets by their numbers: FOREACH, GET DIAGNOSTICS."""
+    items = [each.get("PLpgSQL_diag_item", {}) for each in node.get("diag_items", ())]
+    for place in (node.get("varno"), *(each.get("target") for each in items)):
+        if isinstance(place, int) and place < len(names):
+            yield names[place]
 
 
 def _statements(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:

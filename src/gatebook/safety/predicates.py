@@ -23,6 +23,10 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
+OPPOSITES = ({"=", "<>"}, {"<", ">="}, {">", "<="})
+SAME = {"=": True, ">=": True, "<=": True, "<>": False, "<": False, ">": False}
+OF_THE_SYSTEM = ("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
+ANY_TEXT = ("", ".*", "^", "$", "^.*$", "^.*", ".*$")
 TRUE_WORDS = {"t", "true", "y", "yes", "on", "1"}
 FALSE_WORDS = {"f", "false", "n", "no", "off", "0"}
 
@@ -32,9 +36,21 @@ def is_effective(where: Any, *, table: str = "") -> bool:
 
     table  the table that is written to: `id IN (SELECT id FROM table)` leaves no row out either
     """
-    if where is None or isinstance(where, ast.ParamRef):
-        return False
-    return _value(where, table) is not True
+    return where is not None and _names_rows(where) and _value(where, table) is not True
+
+
+def _names_rows(where: Any) -> bool:
+    """Without a column or a cursor it says the same of every row."""
+    waiting = [where]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, ast.ColumnRef | ast.CurrentOfExpr):
+            return True
+        if isinstance(here, ast.Node):
+            waiting += [getattr(here, name) for name in here]
+        elif isinstance(here, tuple):
+            waiting += here
+    return False
 
 
 def constant(node: Any) -> Any:
@@ -76,7 +92,7 @@ def _bool(node: Any, table: str) -> Any:
     if node.boolop == BoolExprType.NOT_EXPR:
         return not values[0] if isinstance(values[0], bool) else values[0]
     if node.boolop == BoolExprType.OR_EXPR:
-        if any(value is True for value in values) or _covers_null(node.args):
+        if any(value is True for value in values) or _covers_null(node.args) or _covers_opposites(node.args):
             return True
         return False if all(value is False for value in values) else UNKNOWN
     if any(value is False or value is None for value in values):
@@ -93,6 +109,19 @@ def _covers_null(nodes: Any) -> bool:
     return any(len(kinds) == 2 for kinds in tests.values())
 
 
+def _covers_opposites(nodes: Any) -> bool:
+    """`x OR NOT x`, `a = 3 OR a <> 3`"""
+    for node in nodes:
+        for other in nodes:
+            if isinstance(other, ast.BoolExpr) and other.boolop == BoolExprType.NOT_EXPR and other.args[0] == node:
+                return True
+            if isinstance(node, ast.A_Expr) and isinstance(other, ast.A_Expr):
+                is_same = (node.lexpr, node.rexpr) == (other.lexpr, other.rexpr)
+                if is_same and {node.name[-1].sval, other.name[-1].sval} in OPPOSITES:
+                    return True
+    return False
+
+
 def _text(node: Any) -> str:
     fields = getattr(node, "fields", None)
     return str(tuple(getattr(each, "sval", "*") for each in fields)) if fields else repr(node)
@@ -100,16 +129,23 @@ def _text(node: Any) -> str:
 
 def _expression(node: Any, table: str) -> Any:
     if node.kind in (A_Expr_Kind.AEXPR_LIKE, A_Expr_Kind.AEXPR_ILIKE):
-        return True if node.name[-1].sval in ("~~", "~~*") and _value(node.rexpr, table) == "%" else UNKNOWN
+        pattern = _value(node.rexpr, table)
+        is_any = isinstance(pattern, str) and bool(pattern) and not pattern.strip("%")
+        return True if is_any and node.name[-1].sval in ("~~", "~~*") else UNKNOWN
+    if node.kind in (A_Expr_Kind.AEXPR_BETWEEN, A_Expr_Kind.AEXPR_BETWEEN_SYM):
+        return True if all(each == node.lexpr for each in node.rexpr) else UNKNOWN
+    if node.kind == A_Expr_Kind.AEXPR_NOT_DISTINCT:
+        return True if node.lexpr == node.rexpr else UNKNOWN
     if node.kind == A_Expr_Kind.AEXPR_IN:
         left, among = _value(node.lexpr, table), [_value(each, table) for each in node.rexpr]
         return UNKNOWN if UNKNOWN in (left, *among) else (left in among) == (node.name[-1].sval == "=")
+    if node.kind == A_Expr_Kind.AEXPR_OP and node.name[-1].sval in ("~", "~*"):
+        return True if _value(node.rexpr, table) in ANY_TEXT else UNKNOWN
+    if node.kind == A_Expr_Kind.AEXPR_OP and node.lexpr is not None and node.lexpr == node.rexpr:
+        return SAME.get(node.name[-1].sval, UNKNOWN)
     compare = COMPARISONS.get(node.name[-1].sval) if node.kind == A_Expr_Kind.AEXPR_OP else None
     if compare is None or node.lexpr is None:
         return UNKNOWN
-    if isinstance(node.lexpr, ast.ColumnRef) and isinstance(node.rexpr, ast.ColumnRef):
-        same = node.lexpr.fields[-1] == node.rexpr.fields[-1] and len(node.lexpr.fields) == len(node.rexpr.fields)
-        return True if same and _text(node.lexpr) == _text(node.rexpr) and compare(1, 1) else UNKNOWN
     left, right = _value(node.lexpr, table), _value(node.rexpr, table)
     if UNKNOWN in (left, right):
         return UNKNOWN
@@ -117,6 +153,8 @@ def _expression(node: Any, table: str) -> Any:
 
 
 def _null_test(node: Any, table: str) -> Any:
+    if isinstance(node.arg, ast.ColumnRef) and getattr(node.arg.fields[-1], "sval", "") in OF_THE_SYSTEM:
+        return bool(node.nulltesttype == NullTestType.IS_NOT_NULL)
     value = _value(node.arg, table)
     return UNKNOWN if value is UNKNOWN else (value is None) == (node.nulltesttype == NullTestType.IS_NULL)
 

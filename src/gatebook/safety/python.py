@@ -8,11 +8,14 @@ from typing import Any
 
 from gatebook.safety import dispatch
 from gatebook.safety.calls import Call
+from gatebook.safety.containers import container_method
 from gatebook.safety.expressions import VALUES, Expressions
 from gatebook.safety.statements import Statements
-from gatebook.safety.texts import string_method
+from gatebook.safety.texts import text_method
 from gatebook.safety.things import (
     DATA,
+    MORE,
+    REST,
     Bound,
     Class,
     Function,
@@ -20,7 +23,7 @@ from gatebook.safety.things import (
     Instance,
     OneOf,
     Scope,
-    either,
+    any_of,
 )
 
 DEPTH = 24
@@ -39,7 +42,7 @@ class Interpreter(Statements, Expressions):
         for each in node.args:
             if isinstance(each, ast.Starred):
                 items = self.items(self.value(each.value, scope))
-                arguments += items if items is not None else [DATA]
+                arguments += items if items is not None else [REST]
             else:
                 arguments.append(self.value(each, scope))
         named: dict[str, Any] = {}
@@ -47,21 +50,30 @@ class Interpreter(Statements, Expressions):
             value = self.value(keyword.value, scope)
             if keyword.arg is not None:
                 named[keyword.arg] = value
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and not (REST in value or DATA in value):
                 named |= {str(key): each for key, each in value.items()}
+            else:
+                named[MORE] = DATA
         return arguments, named
 
     def call(self, function: Any, arguments: list[Any], named: dict[str, Any], node: ast.expr, scope: Scope) -> Any:
         if isinstance(function, OneOf):
             with self.known.maybe():
                 results = [self.call(each, arguments, named, node, scope) for each in function.values]
-            return either(results[0], results[-1])
+            return any_of(results)
         if isinstance(function, Function):
             return self.run(function, arguments, named, node, scope)
         if isinstance(function, Class):
             return self.instance(function, arguments, named, node, scope)
-        if isinstance(function, Bound) and isinstance(function.owner, str | list | dict | tuple | set):
-            return string_method(function.owner, function.name, arguments, named)
+        if isinstance(function, Bound) and isinstance(function.owner, str):
+            return text_method(function.owner, function.name, arguments, named)
+        if isinstance(function, Bound) and isinstance(function.owner, list | dict | tuple | set):
+            is_certain = not self.known.branches
+            return container_method(function.owner, function.name, arguments, named, is_certain=is_certain)
+        if isinstance(function, Instance):
+            function = self.member(function, "__call__")
+            if isinstance(function, Function):
+                return self.run(function, arguments, named, node, scope)
         if isinstance(function, Given):
             given = [*function.arguments, *arguments]
             return self.call(function.function, given, function.named | named, node, scope)
@@ -72,6 +84,10 @@ class Interpreter(Statements, Expressions):
         start = self.member(instance, "__init__")
         if isinstance(start, Function):
             self.run(start, arguments, named, node, scope)
+            return instance
+        targets = [each.target for each in made.node.body if isinstance(each, ast.AnnAssign)]
+        names = [each.id for each in targets if isinstance(each, ast.Name)]
+        instance.names.update(dict(zip(names, arguments, strict=False)) | named)
         return instance
 
     def run(self, function: Function, arguments: list[Any], named: dict[str, Any], node: ast.AST, scope: Scope) -> Any:
@@ -80,21 +96,20 @@ class Interpreter(Statements, Expressions):
             self.unclear(scope, node, name, f"{name} calls itself, or calls are nested too deeply; write it out")
             return DATA
         inner = Scope({}, function.scope.path, function.scope)
+        self.seen.add(function.node)
         self.bind_arguments(function, [*function.given, *arguments], function.named | named, inner)
         self.stack.append((scope.path, node, function.node))
         self.returned.append([])
         try:
             if isinstance(function.node, ast.Lambda):
                 return self.value(function.node.body, inner)
-            self.block(function.node.body, inner)
+            if not self.block(function.node.body, inner):
+                self.returned[-1].append(None)
             results = self.returned[-1]
         finally:
             self.stack.pop()
             self.returned.pop()
-        value = results[0] if results else None
-        for each in results[1:]:
-            value = either(value, each)
-        return value
+        return any_of(results) if results else None
 
     def bind_arguments(self, function: Function, arguments: list[Any], named: dict[str, Any], inner: Scope) -> None:
         spec = function.node.args
@@ -104,8 +119,10 @@ class Interpreter(Statements, Expressions):
         defaults |= {each.arg: value for each, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if value}
         for each in (*places, *spec.kwonlyargs):
             default = defaults.get(each.arg)
-            inner.names[each.arg] = self.value(default, function.scope) if default is not None else DATA
-        for place, value in zip(places, arguments, strict=False):
+            is_open = MORE in named or REST in arguments
+            inner.names[each.arg] = DATA if is_open or default is None else self.value(default, function.scope)
+        given = arguments[: arguments.index(REST)] if REST in arguments else arguments
+        for place, value in zip(places, given, strict=False):
             inner.names[place.arg] = value
         if spec.vararg:
             inner.names[spec.vararg.arg] = tuple(arguments[len(places) :])

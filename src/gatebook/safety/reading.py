@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gatebook.safety.effects import Acknowledgement, Kind, Migration, Operation
+from gatebook.safety.hidden import WHY, hidden
 from gatebook.safety.modules import Neighbours
 from gatebook.safety.python import Interpreter
 from gatebook.safety.things import MISSING, Function, OneOf, Scope
@@ -53,6 +54,8 @@ def _read(path: Path, shown: str) -> Migration:
     if problem:
         raise Unreadable(problem)
     down, _ = _follow(tree, path, "downgrade")
+    for node in () if up.is_cut else hidden(tree, [up, down]):
+        up.unclear(Scope({}, str(path.resolve())), node, ast.unparse(node), WHY)
     effects = [effect for operation in up.operations for effect in operation.effects]
     return Migration(
         shown,
@@ -110,6 +113,7 @@ def _follow(tree: ast.Module, path: Path, wanted: str) -> tuple[Interpreter, str
         interpreter.operations = [_without_start(each) for each in interpreter.operations]
     except TooMuch:
         node = tree.body[0]
+        interpreter.is_cut = True
         interpreter.unclear(scope, node, wanted, "it takes too many steps to follow; write its statements out")
     return interpreter, ""
 

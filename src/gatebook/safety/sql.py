@@ -1,13 +1,14 @@
 """SQL text to effects, by PostgreSQL's own grammar: every statement, DO blocks and EXECUTE strings included."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from pglast.enums import ObjectType
+from pglast.enums import TransactionStmtKind
 
 from gatebook.safety import plpgsql
-from gatebook.safety.definitions import function_body, language_of
+from gatebook.safety.creating import created
+from gatebook.safety.definitions import function_body, language_of, name_of
 from gatebook.safety.dropping import altered, dropped
 from gatebook.safety.effects import Effect, Kind, Reading
 from gatebook.safety.grammar import ParseError, ast, parse_sql
@@ -15,6 +16,7 @@ from gatebook.safety.known import Known, normal
 from gatebook.safety.placeholders import neutral
 from gatebook.safety.predicates import constant, is_effective
 
+WRITING = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt)
 LANGUAGES = ("sql", "plpgsql")
 RUNNING_SQL = ("dblink_exec", "dblink", "query_to_xml", "query_to_xmlschema", "cursor_to_xml", "cron.schedule")
 DESTROYING = {
@@ -83,6 +85,8 @@ class Reader:
         if handler is not None:
             handler(self, node)
         self.calls(node)
+        if isinstance(node, WRITING) and node.relation is not None:
+            self.happening(self.known.fired.get(normal(name_of(node.relation)), ()))
         for inner in _inner(node):
             self.statement(inner)
 
@@ -92,16 +96,22 @@ class Reader:
             return
         for call in _nodes(node, ast.FuncCall):
             name = normal(".".join(each.sval for each in call.funcname)).removeprefix("pg_catalog.")
-            if name in self.known.functions:
-                self.effects += [replace(each, sql_line=self.line) for each in self.known.functions[name]]
+            effects = self.known.function(name)
+            if effects:
+                self.happening(effects)
             elif name in RUNNING_SQL:
                 self._runs_text(name, call)
             elif name in DESTROYING:
                 self.add(Kind.LOST, f"SELECT {name}()", "", f"{name}() {DESTROYING[name]}")
 
+    def happening(self, effects: Iterable[Effect]) -> None:
+        """What was defined before is executed by this statement."""
+        self.effects += [replace(each, sql_line=self.line) for each in effects]
+
     def _runs_text(self, name: str, call: Any) -> None:
         texts = [constant(each) for each in call.args or ()]
-        sql = next((each for each in reversed(texts) if isinstance(each, str)), None)
+        is_first = name.startswith("query_")
+        sql = next((each for each in (texts if is_first else reversed(texts)) if isinstance(each, str)), None)
         if sql is None:
             self.unclear(f"SELECT {name}()", "it executes a text that is not a literal")
         else:
@@ -156,14 +166,11 @@ def _inner(node: Any) -> Iterator[Any]:
         return
     if isinstance(node, ast.CreateTableAsStmt | ast.CopyStmt | ast.DeclareCursorStmt) and node.query is not None:
         yield node.query
-    for expression in _nodes(getattr(node, "withClause", None), ast.CommonTableExpr):
-        yield expression.ctequery
+    for expression in _nodes(node, ast.CommonTableExpr):
+        if not isinstance(expression.ctequery, ast.SelectStmt):
+            yield expression.ctequery
     if isinstance(node, ast.CreateSchemaStmt):
         yield from node.schemaElts or ()
-
-
-def name_of(relation: Any) -> str:
-    return f"{relation.schemaname}.{relation.relname}" if relation.schemaname else str(relation.relname)
 
 
 def _delete(reader: Reader, node: Any) -> None:
@@ -218,7 +225,7 @@ def _do(reader: Reader, node: Any) -> None:
 
 def _create_function(reader: Reader, node: Any) -> None:
     name = normal(".".join(each.sval for each in node.funcname))
-    inside = Reader(Known())
+    inside = Reader(Known(functions=dict(reader.known.functions)))
     inside.depth = 1
     language, body = language_of(node), function_body(node)
     if node.sql_body is not None:
@@ -250,6 +257,7 @@ def _create_rule(reader: Reader, node: Any) -> None:
     inside.depth = 1
     for statement in _flat(node.actions or ()):
         inside.statement(statement)
+    reader.known.fires(name_of(node.relation), tuple(inside.effects))
     patterns = sorted({each.pattern for each in inside.effects})
     if patterns:
         reader.add(Kind.DEFINED, "CREATE RULE", node.rulename, f"a rule is defined that holds {', '.join(patterns)}")
@@ -257,7 +265,7 @@ def _create_rule(reader: Reader, node: Any) -> None:
 
 def _call(reader: Reader, node: Any) -> None:
     name = normal(".".join(each.sval for each in node.funccall.funcname))
-    if name not in reader.known.functions:
+    if not any(each.rpartition(".")[2] == name.rpartition(".")[2] for each in reader.known.functions):
         reader.unclear("CALL", f"the procedure {name} is not defined in this upgrade; what it does cannot be seen")
 
 
@@ -275,65 +283,21 @@ def _execute(reader: Reader, node: Any) -> None:
         reader.unclear("EXECUTE", f"the statement {node.name} was not prepared in this upgrade")
 
 
-def _create(kind: str) -> Callable[[Reader, Any], None]:
-    def handler(reader: Reader, node: Any) -> None:
-        if not getattr(node, "if_not_exists", False):
-            reader.known.create(kind, name_of(node.relation))
-
-    return handler
+def _transaction(reader: Reader, node: Any) -> None:
+    if node.kind in (TransactionStmtKind.TRANS_STMT_ROLLBACK, TransactionStmtKind.TRANS_STMT_ROLLBACK_TO):
+        reader.known.forget()
 
 
-def _create_as(reader: Reader, node: Any) -> None:
-    kind = "materialized view" if node.objtype == ObjectType.OBJECT_MATVIEW else "table"
-    if not node.if_not_exists:
-        reader.known.create(kind, name_of(node.into.rel))
-
-
-def _select_into(reader: Reader, node: Any) -> None:
-    if node.intoClause is not None:
-        reader.known.create("table", name_of(node.intoClause.rel))
-
-
-def _create_view(reader: Reader, node: Any) -> None:
-    if not node.replace:
-        reader.known.create("view", name_of(node.view))
-
-
-def _create_index(reader: Reader, node: Any) -> None:
-    if node.idxname and not node.if_not_exists:
-        reader.known.create("index", node.idxname)
-
-
-def _create_sequence(reader: Reader, node: Any) -> None:
-    if not node.if_not_exists:
-        reader.known.create("sequence", name_of(node.sequence))
-
-
-def _create_type(reader: Reader, node: Any) -> None:
-    names = getattr(node, "typeName", None) or getattr(node, "domainname", None) or ()
-    reader.known.create("type", ".".join(each.sval for each in names))
-
-
-def _create_composite(reader: Reader, node: Any) -> None:
-    reader.known.create("type", name_of(node.typevar))
-
-
-def _create_schema(reader: Reader, node: Any) -> None:
-    if not node.if_not_exists and node.schemaname:
-        reader.known.create("schema", node.schemaname)
-
-
-def _create_trigger(reader: Reader, node: Any) -> None:
-    if not node.replace:
-        reader.known.create("trigger", f"{normal(name_of(node.relation))}.{node.trigname}")
-
-
-def _create_policy(reader: Reader, node: Any) -> None:
-    reader.known.create("policy", f"{normal(name_of(node.table))}.{node.policy_name}")
+def _refresh(reader: Reader, node: Any) -> None:
+    if node.skipData:
+        name = name_of(node.relation)
+        reader.add(Kind.LOST, "REFRESH … WITH NO DATA", name, f"deletes every row of {name}")
 
 
 def _set(reader: Reader, node: Any) -> None:
     values = [constant(each) for each in node.args or ()]
+    if node.name == "search_path":
+        reader.known.forget()
     if node.name == "session_replication_role" and values and values[0] != "origin":
         reader.add(Kind.GUARD, "session_replication_role", "", "triggers and foreign keys are not obeyed any more")
 
@@ -368,23 +332,13 @@ HANDLERS: dict[str, Callable[[Reader, Any], None]] = {
     "CallStmt": _call,
     "PrepareStmt": _prepare,
     "ExecuteStmt": _execute,
-    "CreateStmt": _create("table"),
-    "CreateTableAsStmt": _create_as,
-    "SelectStmt": _select_into,
-    "ViewStmt": _create_view,
-    "IndexStmt": _create_index,
-    "CreateSeqStmt": _create_sequence,
-    "CreateEnumStmt": _create_type,
-    "CreateRangeStmt": _create_type,
-    "CreateDomainStmt": _create_type,
-    "CompositeTypeStmt": _create_composite,
-    "CreateSchemaStmt": _create_schema,
-    "CreateTrigStmt": _create_trigger,
-    "CreatePolicyStmt": _create_policy,
+    "TransactionStmt": _transaction,
+    "RefreshMatViewStmt": _refresh,
     "VariableSetStmt": _set,
     "CopyStmt": _copy,
     "AlterRoleStmt": _role,
     "LoadStmt": _load,
+    **created(),
     **dropped(),
     **altered(),
 }

@@ -1,194 +1,176 @@
-"""Statements: assignments, branches, loops, definitions and imports. Both sides of an undecided branch are followed."""
+"""Statements: branches, loops, definitions and imports. Both sides of an undecided branch are followed."""
 
 import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gatebook.safety.binding import Binding
+from gatebook.safety.containers import opened
 from gatebook.safety.things import (
     DATA,
-    Bind,
+    Bound,
     Class,
     Foreign,
     Function,
-    Op,
+    Instance,
     Scope,
     either,
     is_constant,
     is_known,
+    reaches,
 )
-from gatebook.safety.walk import UNROLLED, Walk
+from gatebook.safety.walk import UNROLLED, End
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-class Statements(Walk):
-    """Follows blocks; whether one certainly ends early is what its methods return."""
+class Statements(Binding):
+    """Follows blocks; how one certainly ends is what its methods return."""
 
-    def block(self, body: Sequence[ast.stmt], scope: Scope) -> bool:
-        """Whether the block certainly ends before its last line: by return, raise, break or continue."""
+    def block(self, body: Sequence[ast.stmt], scope: Scope) -> End:
         for statement in body:
             self.step()
-            if self.statement(statement, scope):
-                return True
-        return False
+            if end := self.statement(statement, scope):
+                return end
+        return End.GOES_ON
 
-    def statement(self, node: ast.stmt, scope: Scope) -> bool:
+    def statement(self, node: ast.stmt, scope: Scope) -> End:
         handler = STATEMENTS.get(type(node))
-        return bool(handler(self, node, scope)) if handler else False
+        return (handler(self, node, scope) if handler else None) or End.GOES_ON
 
     def expression_statement(self, node: ast.Expr, scope: Scope) -> None:
         value = self.value(node.value, scope)
         if isinstance(value, Foreign) and isinstance(node.value, ast.Call | ast.Await):
             self.foreign_call(node.value, scope, value.name)
 
-    def foreign_call(self, node: ast.AST, scope: Scope, name: str) -> None:
-        how = "write what it does here, or put the module next to the migration"
-        self.unclear(scope, node, name.removesuffix("()"), f"{name.removesuffix('()')} is not defined here; {how}")
-
-    def assign(self, node: ast.Assign | ast.AnnAssign | ast.NamedExpr, scope: Scope) -> Any:
-        if node.value is None:
-            return None
-        value = self.value(node.value, scope)
-        value = self.claimed(node.value, scope, value)
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            self.bind(target, value, scope)
-        return value
-
-    def claimed(self, node: ast.expr, scope: Scope, value: Any) -> Any:
-        """The result of a call that could not be followed: a class's instance is fine, a function may have acted."""
-        is_call = isinstance(value, Foreign) and isinstance(node, ast.Call) and value.name.endswith("()")
-        if is_call and not value.name.rsplit(".", 1)[-1][:1].isupper():
-            self.foreign_call(node, scope, value.name)
-        return value
-
-    def bind(self, target: ast.expr, value: Any, scope: Scope) -> None:
-        if isinstance(target, ast.Name):
-            scope.names[target.id] = value
-        elif isinstance(target, ast.Tuple | ast.List):
-            parts = list(value) if isinstance(value, list | tuple) and len(value) == len(target.elts) else None
-            for index, each in enumerate(target.elts):
-                self.bind(each, parts[index] if parts else self.part_of(value), scope)
-        elif isinstance(target, ast.Starred):
-            self.bind(target.value, DATA, scope)
-        elif isinstance(target, ast.Subscript):
-            self.put(target, value, scope)
-        elif isinstance(target, ast.Attribute):
-            owner = self.value(target.value, scope)
-            if isinstance(owner, Op | Bind):
-                self.unclear(scope, target, "op", f"{target.attr} is replaced; what is called later cannot be seen")
-
-    def put(self, target: ast.Subscript, value: Any, scope: Scope) -> None:
-        owner, key = self.value(target.value, scope), self.value(target.slice, scope)
-        if isinstance(owner, dict) and is_constant(key):
-            owner[key] = value
-        elif isinstance(owner, list):
-            owner.append(value)
-
-    @staticmethod
-    def part_of(value: Any) -> Any:
-        return value if isinstance(value, Foreign | Bind | Op) else DATA
-
-    def augmented(self, node: ast.AugAssign, scope: Scope) -> None:
-        load = ast.copy_location(ast.BinOp(_as_load(node.target), node.op, node.value), node)
-        ast.fix_missing_locations(load)
-        self.bind(node.target, self.value(load, scope), scope)
-
-    def branch(self, node: ast.If, scope: Scope) -> bool:
+    def branch(self, node: ast.If, scope: Scope) -> End:
         test = self.value(node.test, scope)
         if is_known(test):
             return self.block(node.body if test else node.orelse, scope)
         return self.both([node.body, node.orelse], scope)
 
-    def both(self, bodies: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
+    def both(self, bodies: Sequence[Sequence[ast.stmt]], scope: Scope) -> End:
         """Each may be the one that runs; afterwards a name has the value that one of them gave it."""
         before = dict(scope.names)
         after: list[dict[str, Any]] = []
-        ended = []
+        ends = []
         for body in bodies:
             scope.names = dict(before)
             with self.known.maybe():
-                ended.append(self.block(body, scope))
+                ends.append(self.block(body, scope))
             after.append(scope.names)
-        going_on = [names for names, end in zip(after, ended, strict=True) if not end] or after
-        merged = dict(going_on[0])
-        for names in going_on[1:]:
-            for name, value in names.items():
-                merged[name] = either(merged[name], value) if name in merged else value
-        scope.names = merged
-        return all(ended)
+        going_on = [names for names, end in zip(after, ends, strict=True) if not end] or after
+        scope.names = merged(going_on)
+        return min(ends)
 
-    def loop(self, node: ast.For | ast.AsyncFor, scope: Scope) -> bool:
-        items = self.items(self.value(node.iter, scope))
+    def loop(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
+        iterable = self.value(node.iter, scope)
+        items = self.items(iterable)
         if items is not None and len(items) <= UNROLLED:
             for item in items:
                 self.bind(node.target, item, scope)
-                if self.block(node.body, scope) and _leaves(node.body):
+                if self.block(node.body, scope) in (End.BREAKS, End.LEAVES):
                     break
         else:
-            self.bind(node.target, self.element(self.value(node.iter, scope)), scope)
+            self.bind(node.target, self.element(iterable), scope)
             self.once(node.body, scope)
         self.block(node.orelse, scope)
-        return False
 
     def once(self, body: Sequence[ast.stmt], scope: Scope) -> None:
-        """A body that runs nobody knows how often: what it changes is not known afterwards."""
-        for name in _assigned(body):
-            if isinstance(scope.names.get(name), str | int | float):
+        """A body that runs nobody knows how often: what it changes is not known while it runs, nor afterwards."""
+        changed = [name for name in _assigned(body) if name in scope.names]
+        for name in changed:
+            if is_constant(scope.names[name]):
                 scope.names[name] = DATA
         before = dict(scope.names)
         with self.known.maybe():
             self.block(body, scope)
-        for name, value in before.items():
-            scope.names[name] = either(value, scope.names.get(name, value))
+            scope.names = merged([before, scope.names])
+            if any(scope.names[name] is not before[name] and before[name] != DATA for name in changed):
+                self.block(body, scope)
+        scope.names = merged([before, scope.names])
 
-    def repeat(self, node: ast.While, scope: Scope) -> bool:
+    def repeat(self, node: ast.While, scope: Scope) -> None:
         self.value(node.test, scope)
         self.once(node.body, scope)
         self.block(node.orelse, scope)
-        return False
 
-    def attempt(self, node: ast.Try, scope: Scope) -> bool:
+    def attempt(self, node: ast.Try, scope: Scope) -> End:
         if not node.handlers:
-            ended = self.block(node.body, scope)
+            end = self.block(node.body, scope)
         else:
-            ended = self.both([[*node.body, *node.orelse], *([*each.body] for each in node.handlers)], scope)
-        return self.block(node.finalbody, scope) or ended
+            before = dict(scope.names)
+            with self.known.maybe():
+                end = self.block([*node.body, *node.orelse], scope)
+            after = scope.names
+            scope.names = merged([before, after])
+            handled = self.both([each.body for each in node.handlers], scope)
+            going_on = [names for names, each in ((after, end), (scope.names, handled)) if not each]
+            scope.names = merged(going_on or [after, scope.names])
+            end = min(end, handled)
+        return self.block(node.finalbody, scope) or end
 
-    def within(self, node: ast.With | ast.AsyncWith, scope: Scope) -> bool:
+    def within(self, node: ast.With | ast.AsyncWith, scope: Scope) -> End:
+        opened = []
         for item in node.items:
             value = self.value(item.context_expr, scope)
+            if isinstance(value, Instance):
+                opened.append((value, item.context_expr))
+                value = self.method(value, "__enter__", [], item.context_expr, scope)
             if item.optional_vars is not None:
                 self.bind(item.optional_vars, value, scope)
-        return self.block(node.body, scope)
+        end = self.block(node.body, scope)
+        for value, at in reversed(opened):
+            self.method(value, "__exit__", [DATA, DATA, DATA], at, scope)
+        return end
 
-    def match(self, node: ast.Match, scope: Scope) -> bool:
-        self.value(node.subject, scope)
+    def method(self, owner: Instance, name: str, arguments: list[Any], node: ast.expr, scope: Scope) -> Any:
+        """A method that Python itself calls, where the class has one."""
+        function = self.member(owner, name)
+        return self.call(function, arguments, {}, node, scope) if isinstance(function, Function) else DATA
+
+    def match(self, node: ast.Match, scope: Scope) -> End:
+        subject = self.value(node.subject, scope)
         for case in node.cases:
             for name in [each.name for each in ast.walk(case.pattern) if isinstance(each, ast.MatchAs) and each.name]:
-                scope.names[name] = DATA
+                is_whole = isinstance(case.pattern, ast.MatchAs) or reaches(subject)
+                scope.names[name] = subject if is_whole else DATA
         return self.both([*(case.body for case in node.cases), []], scope)
 
-    def give_back(self, node: ast.Return, scope: Scope) -> bool:
+    def give_back(self, node: ast.Return, scope: Scope) -> End:
         value = self.value(node.value, scope) if node.value is not None else None
         if self.returned:
             self.returned[-1].append(value)
-        return True
+        return End.LEAVES
 
     def define(self, scope: Scope, node: ast.stmt) -> None:
         """A function, class, import or constant."""
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             scope.names[node.name] = self.decorated(Function(node, scope), node, scope)
         elif isinstance(node, ast.ClassDef):
-            scope.names[node.name] = Class(node, scope)
+            scope.names[node.name] = self.defined_class(node, scope)
         else:
             self.statement(node, scope)
+
+    def defined_class(self, node: ast.ClassDef, scope: Scope) -> Class:
+        """What stands in a class's body runs when it is defined."""
+        inner = Scope({}, scope.path, scope)
+        self.block([each for each in node.body if not isinstance(each, FUNCTIONS)], inner)
+        made = Class(node, scope, inner.names)
+        for decorator in node.decorator_list:
+            value = self.value(decorator, scope)
+            if isinstance(value, Function | Bound):
+                self.call(value, [made], {}, decorator, scope)
+        return made
 
     def decorated(self, function: Function, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> Any:
         """A decorator that is followed may call the function or leave it out; others are taken to call it."""
         value: Any = function
         for decorator in reversed(node.decorator_list):
             made = self.value(decorator, scope)
-            if isinstance(made, Function):
+            if isinstance(made, Function | Class | Instance):
                 result = self.call(made, [value], {}, decorator, scope)
-                value = either(value, result) if isinstance(result, Function) else value
+                value = either(value, result) if isinstance(result, Function | Instance) else value
         return value
 
     def imported(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
@@ -196,9 +178,13 @@ class Statements(Walk):
             scope.names[name] = value
 
 
-def _as_load(node: ast.expr) -> ast.expr:
-    text = ast.unparse(node)
-    return ast.parse(text, mode="eval").body
+def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Names after one of several ways: each may have the value that any of them gave it."""
+    found = dict(results[0])
+    for names in results[1:]:
+        for name, value in names.items():
+            found[name] = either(found[name], value) if name in found else value
+    return found
 
 
 def _assigned(body: Sequence[ast.stmt]) -> set[str]:
@@ -210,33 +196,31 @@ def _assigned(body: Sequence[ast.stmt]) -> set[str]:
     }
 
 
-def _leaves(body: Sequence[ast.stmt]) -> bool:
-    """Whether the last thing a body does is to leave the loop; `continue` does not."""
-    return bool(body) and not isinstance(body[-1], ast.Continue)
-
-
-def _ends(_interpreter: Statements, _node: Any, _scope: Scope) -> bool:
-    return True
-
-
 def _gives(interpreter: Statements, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
     interpreter.assign(node, scope)
 
 
-def _raises(interpreter: Statements, node: ast.Raise, scope: Scope) -> bool:
+def _raises(interpreter: Statements, node: ast.Raise, scope: Scope) -> End:
     if node.exc is not None:
         interpreter.value(node.exc, scope)
-    return True
+    return End.LEAVES
 
 
 def _checks(interpreter: Statements, node: ast.Assert, scope: Scope) -> None:
     interpreter.value(node.test, scope)
 
 
-def _deletes(_interpreter: Statements, node: ast.Delete, scope: Scope) -> None:
+def _deletes(interpreter: Statements, node: ast.Delete, scope: Scope) -> None:
     for target in node.targets:
         if isinstance(target, ast.Name):
             scope.names.pop(target.id, None)
+        elif isinstance(target, ast.Subscript):
+            opened(interpreter.value(target.value, scope))
+            interpreter.value(target.slice, scope)
+
+
+def _declares(_interpreter: Statements, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
+    scope.declare(node)
 
 
 def _makes(interpreter: Statements, node: ast.stmt, scope: Scope) -> None:
@@ -259,8 +243,10 @@ STATEMENTS: dict[type[ast.stmt], Callable[..., Any]] = {
     ast.Match: Statements.match,
     ast.Return: Statements.give_back,
     ast.Raise: _raises,
-    ast.Break: _ends,
-    ast.Continue: _ends,
+    ast.Break: lambda *_: End.BREAKS,
+    ast.Continue: lambda *_: End.CONTINUES,
+    ast.Global: _declares,
+    ast.Nonlocal: _declares,
     ast.Assert: _checks,
     ast.Delete: _deletes,
     ast.FunctionDef: _makes,

@@ -1,4 +1,4 @@
-"""Strings and containers, computed as Python would, as long as they are known."""
+"""Strings, computed as Python would, as long as they are known."""
 
 import ast
 import itertools
@@ -13,7 +13,6 @@ STRINGS = {
     "join", "removeprefix", "removesuffix", "startswith", "endswith", "partition", "rpartition", "rsplit", "zfill",
     "expandtabs", "casefold",
 }  # fmt: skip
-CONTAINERS = {"items", "keys", "values", "get", "copy", "index", "count", "append", "extend", "insert", "add", "update"}
 
 
 def formatted(value: Any, node: ast.FormattedValue) -> Any:
@@ -53,25 +52,8 @@ def modulo(template: str, values: Any) -> Any:
         return DATA
 
 
-def string_method(owner: Any, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
-    """A method of a text or a container that is known."""
-    if isinstance(owner, str):
-        return _of_text(owner, name, arguments, named)
-    if isinstance(owner, dict) and name in ("get", "pop", "setdefault"):
-        return owner.get(arguments[0], *arguments[1:2]) if arguments and is_constant(arguments[0]) else DATA
-    if isinstance(owner, list) and name in ("append", "extend", "insert"):
-        new = arguments[-1] if arguments else DATA
-        owner.extend(new if name == "extend" and isinstance(new, list | tuple) else [new])
-        return None
-    if isinstance(owner, dict) and name == "update" and arguments and isinstance(arguments[0], dict):
-        owner.update(arguments[0])
-        return None
-    if name in ("items", "keys", "values") and isinstance(owner, dict):
-        return [tuple(each) if isinstance(each, tuple) else each for each in getattr(owner, name)()]
-    return list(owner) if name == "copy" and isinstance(owner, list) else DATA
-
-
-def _of_text(owner: str, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
+def text_method(owner: str, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
+    """A method of a text that is known."""
     if name == "join" and arguments and isinstance(arguments[0], list | tuple):
         parts = list(arguments[0])
         between = [part for each in parts for part in (owner, each)][1:]

@@ -5,6 +5,7 @@ A value is a constant of Python, a list, tuple or dict of values, or one of thes
 """
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,13 +127,17 @@ class Function:
 
 @dataclass(frozen=True, eq=False)
 class Class:
+    """names are what its body defined, and what was set later."""
+
     node: ast.ClassDef
     scope: "Scope"
+    names: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Instance:
     of: Class
+    names: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -151,6 +156,18 @@ class Scope:
     path: str
     outer: "Scope | None" = None
     lazy: dict[str, ast.stmt] = field(default_factory=dict)
+    elsewhere: dict[str, "Scope"] = field(default_factory=dict)
+
+    def declare(self, node: ast.Global | ast.Nonlocal) -> None:
+        """`global` and `nonlocal`: these names belong to a scope further out."""
+        for name in node.names:
+            here = self.outer
+            while here is not None and here.outer is not None:
+                if isinstance(node, ast.Nonlocal) and name in here.names:
+                    break
+                here = here.outer
+            if here is not None:
+                self.elsewhere[name] = here
 
     def find(self, name: str, interpreter: "Walk") -> Any:
         here: Scope | None = self
@@ -167,7 +184,14 @@ class Missing:
     """No such name."""
 
 
+@dataclass(frozen=True)
+class Rest:
+    """In a list or a dict: it may hold more than is seen, and less."""
+
+
 DATA = Data()
+REST = Rest()
+MORE = "**"  # among named arguments: there may be others
 MISSING = Missing()
 REACHING = (Op, Bind)  # what gives a function the means to reach the database
 
@@ -180,7 +204,11 @@ def reaches(value: Any) -> bool:
         return any(reaches(each) for each in value)
     if isinstance(value, dict):
         return any(reaches(each) for each in value.values())
-    return isinstance(value, REACHING) or (isinstance(value, Bound) and reaches(value.owner))
+    return isinstance(value, REACHING) or (isinstance(value, Bound | Given) and reaches(_behind(value)))
+
+
+def _behind(value: Bound | Given) -> Any:
+    return value.owner if isinstance(value, Bound) else value.function
 
 
 def alternatives(value: Any) -> tuple[Any, ...]:
@@ -196,6 +224,15 @@ def either(first: Any, second: Any) -> Any:
     return found[0] if len(found) == 1 else OneOf(tuple(found[:16])) if len(found) <= 16 else DATA
 
 
+def any_of(values: Sequence[Any]) -> Any:
+    """One of several values; DATA when there is none."""
+    found = [DATA if each is REST else each for each in values]
+    result = found[0] if found else DATA
+    for each in found[1:]:
+        result = either(result, each)
+    return result
+
+
 def is_constant(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool | bytes)
 
@@ -205,5 +242,5 @@ def is_known(value: Any) -> bool:
     if isinstance(value, list | tuple | set):
         return all(is_known(each) for each in value)
     if isinstance(value, dict):
-        return all(is_known(each) for each in value.values())
+        return all(is_known(each) for each in (*value, *value.values()))
     return is_constant(value)

@@ -1,6 +1,7 @@
 """What a walk through a migration knows and finds; statements.py, expressions.py and python.py say how it goes."""
 
 import ast
+import enum
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from gatebook.safety.known import Known
 from gatebook.safety.modules import Neighbours
 from gatebook.safety.things import Class, Instance, Scope
 
-STEPS = 60_000
+STEPS = 40_000
 UNROLLED = 2_000
 
 
@@ -17,11 +18,21 @@ class TooMuch(Exception):
     """More steps than a migration may take."""
 
 
+class End(enum.IntEnum):
+    """How a block certainly ends before its last line, the least certain first."""
+
+    GOES_ON = 0
+    CONTINUES = 1
+    BREAKS = 2
+    LEAVES = 3
+
+
 class Walk:
     """State of one walk through upgrade() or downgrade().
 
     stack     the calls that are being followed, outermost first: path and node of the call, node of the function
     returned  for each of them, the values that it may return
+    seen      expressions that were evaluated, and functions that were followed
     """
 
     def __init__(self, neighbours: Neighbours) -> None:
@@ -31,8 +42,10 @@ class Walk:
         self.statements = 0
         self.unresolved = 0
         self.steps = 0
+        self.is_cut = False
         self.stack: list[tuple[str, ast.AST, Any]] = []
         self.returned: list[list[Any]] = []
+        self.seen: set[ast.AST] = set()
 
     def emit(self, scope: Scope, node: ast.AST, call: str, effects: Iterable[Effect], *, sql: str = "") -> None:
         via = tuple((path, getattr(at, "lineno", 0)) for path, at, _ in self.stack)
@@ -51,7 +64,7 @@ class Walk:
 
     # -- said by those who extend it
 
-    def block(self, body: Sequence[ast.stmt], scope: Scope) -> bool:
+    def block(self, body: Sequence[ast.stmt], scope: Scope) -> End:
         raise NotImplementedError
 
     def define(self, scope: Scope, node: ast.stmt) -> None:
