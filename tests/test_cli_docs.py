@@ -14,7 +14,7 @@ SLOW = ("pandas", "numpy", "sqlalchemy", "matplotlib", "psycopg", "nbformat", "p
 
 def names() -> list[str]:
     """Commands in their order, then groups, each followed by its own commands."""
-    found = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    found = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
     for group in app.registered_groups:
         assert group.typer_instance is not None
         inner = [command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback]

@@ -19,11 +19,16 @@ from gatebook.project import Project
     "name", [path.name for path in sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))]
 )
 def test_every_file_of_the_project_can_be_used(project: Project, name: str) -> None:
+    from gatebook.governance import Governance
+    from gatebook.governance_catalog import Rulebook, StyleGuide
     from gatebook.preflight import LegacyChecks
 
     special = {
         "api_contract.yaml": Contract,
         "canonical_schema.yaml": Canonical,
+        "contract_mapping.yaml": Rulebook,
+        "governance.yaml": Governance,
+        "style_guide.yaml": StyleGuide,
         "fixtures.yaml": Fixtures,
         "gates.yaml": Gates,
         "preflight.yaml": LegacyChecks,

@@ -187,7 +187,9 @@ def _schedule(
 @app.command(name="lint-migration")
 def lint_migration(
     paths: Annotated[list[Path], typer.Argument(help="Migrations, or folders of them.", show_default=False)],
-    output: Annotated[Format, typer.Option("--format", help="How to say it.")] = Format.text,
+    output: Annotated[
+        Format, typer.Option("--format", metavar="FORMAT", help="text, json, github or sarif.")
+    ] = Format.text,
     strict: Annotated[bool, typer.Option("--strict", help="A blemish of an acknowledgement fails too.")] = False,
 ) -> None:
     """Judge migrations without running them: what would be lost, narrowed or unguarded. Exit code 1 when one fails."""
