@@ -182,7 +182,8 @@ def test_only_the_package_is_imported_and_all_of_it_is_used(name: str) -> None:
 
     assert isinstance(found, ast.ImportFrom)
     assert found.module == "gatebook"
-    assert set(names) <= set(exported)
+    modules = {path.stem for path in (ROOT / "src" / "gatebook").glob("*.py")}
+    assert set(names) <= set(exported) | modules
     assert [each for each in names if not re.search(rf"\b{each}\b[.(]", source)] == []
 
 
