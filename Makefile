@@ -1,7 +1,7 @@
 # gatebook. `make audit` and `make test` need nothing but Python 3.11 to 3.14: both make .venv first.
 # Only relative paths, so that the project may live in any folder.
 
-.PHONY: help venv audit test lab bench lint format lock clean FORCE
+.PHONY: help venv audit test lab bench bench-safety lint format lock clean FORCE
 .DEFAULT_GOAL := help
 
 # The first interpreter that can do it; or name one: make PYTHON=/path/to/python3.12
@@ -19,6 +19,7 @@ help:
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make test     lint, then all tests'
 	@echo 'make bench    measure the views and the comparison on 10 million rows: about 20 minutes, 16 GB of disk'
+	@echo 'make bench-safety  measure the migration validator beside other tools: about a minute'
 	@echo 'make lint     ruff, mypy, and notebooks without outputs'
 	@echo 'make format   let ruff and the notebook cleaner mend what lint names'
 	@echo 'make lock     renew requirements.lock and bench/requirements.lock from pyproject.toml'
@@ -33,8 +34,11 @@ test: lint
 lab: venv
 	$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-bench: venv bench/.venv/installed
+bench: venv bench/.venv/installed bench-safety
 	$(RUN) bench/views.py $(ARGS)
+
+bench-safety: venv bench/.venv/installed
+	$(RUN) bench/safety.py $(ARGS)
 
 lint: venv
 	$(RUN) -m ruff check
