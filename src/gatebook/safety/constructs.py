@@ -1,11 +1,13 @@
 """Constructors and functions of SQLAlchemy and Alembic, by their names."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gatebook.safety.calls import Call, alternatives_of, table_name, text_of
 from gatebook.safety.execution import execute
+from gatebook.safety.sql import DESTROYING, RUNNING_SQL
 from gatebook.safety.sqltypes import is_type, sql_type
-from gatebook.safety.things import DATA, Bind, Clause, Column, Ddl, Name, Sql, Table, Write
+from gatebook.safety.things import DATA, Bind, Bound, Clause, Column, Ddl, Name, Sql, Table, Write
 
 BINDS = {
     "create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config", "Session",
@@ -17,6 +19,12 @@ DROPS = {
     "DropIndexOp": "index", "DropConstraintOp": "constraint", "DropColumn": "column", "DropEnumType": "type",
 }  # fmt: skip
 OBJECTS = {"Sequence": "sequence", "Index": "index", "Enum": "type", "ENUM": "type", "DOMAIN": "type"}
+
+
+LOGIC: dict[str, Callable[[list[bool]], bool]] = {
+    "true": lambda _: True, "false": lambda _: False, "or_": any, "and_": all, "not_": lambda given: not all(given),
+    "literal": all,
+}  # fmt: skip
 
 
 def alembic(path: str, made: Call) -> Any:
@@ -31,7 +39,7 @@ def alembic(path: str, made: Call) -> Any:
     if last == "execute":
         execute("context.execute", made.first, made)
         return None
-    return Clause() if last.endswith("Op") else DATA
+    return Clause() if last.startswith(("Create", "Add", "Rename", "BulkInsert")) else DATA
 
 
 def sqlalchemy(path: str, made: Call) -> Any:
@@ -54,8 +62,12 @@ def sqlalchemy(path: str, made: Call) -> Any:
         return Table(text_of(first))
     if last in BINDS:
         return Bind()
-    if last in ("true", "false"):
-        return last == "true"
+    if last in LOGIC and all(isinstance(each, bool) for each in made.arguments):
+        return LOGIC[last](made.arguments)
+    if last == "or_" and any(each is True for each in made.arguments):
+        return True
+    if path.startswith("sqlalchemy.func."):
+        _function(last, made)
     if last in DROPS:
         name = table_name(made.interpreter, first) or text_of(getattr(first, "name", first))
         return Ddl(DROPS[last], name, "drop")
@@ -68,4 +80,23 @@ def sqlalchemy(path: str, made: Call) -> Any:
         return Column(text_of(first))
     if last == "inspect":
         return DATA
-    return sql_type(last, made.arguments, made.named) if is_type(last) else Clause()
+    if is_type(last):
+        return sql_type(last, made.arguments, made.named)
+    return deleting(made.arguments) or Clause()
+
+
+def deleting(arguments: list[Any]) -> Write | None:
+    """A DELETE inside another statement, as a common table expression."""
+    for each in arguments:
+        while isinstance(each, Bound):
+            each = each.owner
+        if isinstance(each, Write) and each.verb == "DELETE":
+            return each
+    return None
+
+
+def _function(name: str, made: Call) -> None:
+    """func.name(…): a function made here, or one that destroys, is taken to be called."""
+    if made.interpreter.known.function(name) or name in (*RUNNING_SQL, *DESTROYING):
+        texts = ", ".join(f"$gatebook${each}$gatebook$" for each in made.arguments if isinstance(each, str))
+        execute(f"func.{name}", f"SELECT {name}({texts})", made)

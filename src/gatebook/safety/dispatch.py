@@ -5,7 +5,7 @@ from typing import Any
 from gatebook.safety import files
 from gatebook.safety.builtin import builtin
 from gatebook.safety.calls import EXECUTING, HARMLESS, Call
-from gatebook.safety.constructs import alembic, sqlalchemy
+from gatebook.safety.constructs import alembic, deleting, sqlalchemy
 from gatebook.safety.effects import Effect, Kind
 from gatebook.safety.execution import OWNERS, execute, operation
 from gatebook.safety.operations import TAKING_AWAY
@@ -25,6 +25,7 @@ from gatebook.safety.things import (
     Sql,
     SqlType,
     Table,
+    Write,
     reaches,
 )  # fmt: skip
 
@@ -32,6 +33,7 @@ RUNNING = (
     "os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.", "importlib.import_module",
     "importlib.reload", "importlib.util.", "importlib.machinery.", "runpy.", "ctypes.", "pickle.", "builtins.exec",
     "builtins.eval", "builtins.compile", "builtins.__import__", "alembic.command.", "alembic.context.impl.",
+    "alembic.context.run_migrations",
     "builtins.globals().", "builtins.locals().", "builtins.vars().",
 )  # fmt: skip
 # By their names in any project: a logger and what it is told, the clock, a text in another language.
@@ -40,6 +42,7 @@ LOGGING = ("debug", "info", "warning", "warn", "error", "exception", "critical",
 PASSING_ON = {
     "contextlib.closing": 0, "contextlib.nullcontext": 0, "copy.copy": 0, "copy.deepcopy": 0, "typing.cast": 1,
 }  # fmt: skip
+UNKNOWN = (Data, Clause, Bound)
 UNDECIDED = "name it in the migration itself, as a literal"
 
 
@@ -74,6 +77,8 @@ def _of_something(function: Bound, made: Call) -> Any:
         return operation(name, None, made)
     if reaches(owner) and name not in HARMLESS:
         made.unclear(made.written, f"what it does to the database is not known; {UNDECIDED}")
+    if name in ("delete", "drop") and not made.arguments and isinstance(owner, UNKNOWN):
+        return Write("DELETE", "")
     if made.reaches and name in ("drop", "drop_all"):
         made.emit(name, [Effect(Kind.LOST, f"{name}()", "", f"{made.written} drops what it stands for")])
     elif made.reaches and name not in ("create", "create_all", "inspect", "bind", "append", "add"):
@@ -81,8 +86,11 @@ def _of_something(function: Bound, made: Call) -> Any:
     if isinstance(owner, Sql):
         return owner
     if isinstance(owner, SqlType):
-        return owner if name == "with_variant" else DATA
-    return Clause() if isinstance(owner, Clause | Column) else DATA
+        is_ours = name == "with_variant" and "postgresql" in made.arguments[1:]
+        return made.first if is_ours else owner if name == "with_variant" else DATA
+    if name == "reverse":
+        return DATA
+    return (deleting(made.arguments) or Clause()) if isinstance(owner, Clause | Column) else DATA
 
 
 def _foreign(function: Foreign, made: Call) -> Any:
@@ -107,7 +115,7 @@ def _library(path: str, made: Call) -> Any:
     last = path.rsplit(".", 1)[-1]
     if path in PASSING_ON:
         return made.arguments[PASSING_ON[path]] if len(made.arguments) > PASSING_ON[path] else DATA
-    if last in TAKING_AWAY and not path.startswith(("builtins.", "alembic.operations.")):
+    if last in TAKING_AWAY and not path.startswith("builtins."):
         return operation(last, None, made)
     if path.startswith(RUNNING):
         made.unclear(path.removeprefix("builtins."), "it runs code that cannot be seen here; write it out")

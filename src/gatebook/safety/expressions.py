@@ -45,6 +45,9 @@ COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
+ALWAYS = (ast.Eq, ast.LtE, ast.GtE, ast.Is)  # between one thing and itself
+
+
 class Expressions(Walk):
     """Evaluates what can be evaluated without running anything."""
 
@@ -141,6 +144,12 @@ class Expressions(Walk):
     def compared(self, node: ast.Compare, scope: Scope) -> Any:
         values = [self.value(each, scope) for each in (node.left, *node.comparators)]
         function = COMPARED.get(type(node.ops[0]))
+        if (
+            len(values) == 2
+            and isinstance(node.ops[0], ALWAYS)
+            and ast.dump(node.left) == ast.dump(node.comparators[0])
+        ):
+            return True
         if len(values) != 2 or function is None or not all(is_known(each) for each in values):
             return DATA
         try:
@@ -246,6 +255,12 @@ class Expressions(Walk):
     def awaited(self, node: ast.Await, scope: Scope) -> Any:
         return self.value(node.value, scope)
 
+    def yields(self, node: ast.Yield | ast.YieldFrom, scope: Scope) -> Any:
+        value = self.value(node.value, scope) if node.value is not None else None
+        if self.yielded:
+            self.yielded[-1].append(self.element(value) if isinstance(node, ast.YieldFrom) else value)
+        return DATA
+
     def walrus(self, node: ast.NamedExpr, scope: Scope) -> Any:
         return self.assign(node, scope)
 
@@ -289,4 +304,6 @@ VALUES: dict[type[ast.expr], Callable[..., Any]] = {
     ast.Lambda: Expressions.lambda_,
     ast.Await: Expressions.awaited,
     ast.NamedExpr: Expressions.walrus,
+    ast.Yield: Expressions.yields,
+    ast.YieldFrom: Expressions.yields,
 }

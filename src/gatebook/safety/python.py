@@ -27,6 +27,7 @@ from gatebook.safety.things import (
 )
 
 DEPTH = 24
+REPEATED = 3  # a decorator stands around several functions
 
 
 class Interpreter(Statements, Expressions):
@@ -91,7 +92,7 @@ class Interpreter(Statements, Expressions):
         return instance
 
     def run(self, function: Function, arguments: list[Any], named: dict[str, Any], node: ast.AST, scope: Scope) -> Any:
-        if len(self.stack) >= DEPTH or any(each is function.node for _, _, each in self.stack):
+        if len(self.stack) >= DEPTH or sum(each is function.node for _, _, each in self.stack) >= REPEATED:
             name = getattr(function.node, "name", "lambda")
             self.unclear(scope, node, name, f"{name} calls itself, or calls are nested too deeply; write it out")
             return DATA
@@ -100,16 +101,18 @@ class Interpreter(Statements, Expressions):
         self.bind_arguments(function, [*function.given, *arguments], function.named | named, inner)
         self.stack.append((scope.path, node, function.node))
         self.returned.append([])
+        self.yielded.append([])
         try:
             if isinstance(function.node, ast.Lambda):
                 return self.value(function.node.body, inner)
             if not self.block(function.node.body, inner):
                 self.returned[-1].append(None)
-            results = self.returned[-1]
+            yields, results = self.yielded[-1], self.returned[-1]
         finally:
             self.stack.pop()
             self.returned.pop()
-        return any_of(results) if results else None
+            self.yielded.pop()
+        return [*yields, REST] if yields else any_of(results)
 
     def bind_arguments(self, function: Function, arguments: list[Any], named: dict[str, Any], inner: Scope) -> None:
         spec = function.node.args

@@ -1,5 +1,6 @@
 """SQL text to effects, by PostgreSQL's own grammar: every statement, DO blocks and EXECUTE strings included."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from gatebook.safety.known import Known, normal
 from gatebook.safety.placeholders import neutral
 from gatebook.safety.predicates import constant, is_effective
 
+OF_SQLITE = re.compile(r"\s*PRAGMA\b[^;]*;?\s*", re.IGNORECASE)  # a setting; PostgreSQL refuses it
 WRITING = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt)
 LANGUAGES = ("sql", "plpgsql")
 RUNNING_SQL = ("dblink_exec", "dblink", "query_to_xml", "query_to_xmlschema", "cursor_to_xml", "cron.schedule")
@@ -57,6 +59,8 @@ class Reader:
             found = _parse(text)
         except (ParseError, ValueError, RecursionError) as error:
             self.statements += 1
+            if OF_SQLITE.fullmatch(text):
+                return
             self.unclear(
                 "SQL", f"PostgreSQL cannot parse it: {_message(error)}; write it as a literal that it can parse"
             )

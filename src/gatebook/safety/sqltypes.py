@@ -39,6 +39,10 @@ def sql_type(name: str, arguments: list[Any], named: dict[str, Any]) -> SqlType:
         zone = "timestamptz" if has_zone is True else "timestamp"
         digits = named.get("precision")
         return SqlType(f"{zone}({digits})" if isinstance(digits, int) else zone)
+    if name == "Float" and isinstance(named.get("precision", arguments[0] if arguments else None), int):
+        return SqlType(f"float({named.get('precision', arguments[0] if arguments else 53)})")
+    if name in ("Interval", "INTERVAL") and (arguments or named):
+        return SqlType("")
     if name == "ARRAY":
         inner = text_of(arguments[0]) if arguments else ""
         return SqlType(f"{inner}[]" if inner else "")

@@ -8,12 +8,15 @@ from gatebook.safety.binding import Binding
 from gatebook.safety.containers import opened
 from gatebook.safety.things import (
     DATA,
+    REST,
     Bound,
     Class,
     Foreign,
     Function,
     Instance,
     Scope,
+    Write,
+    any_of,
     either,
     is_constant,
     is_known,
@@ -42,6 +45,9 @@ class Statements(Binding):
         value = self.value(node.value, scope)
         if isinstance(value, Foreign) and isinstance(node.value, ast.Call | ast.Await):
             self.foreign_call(node.value, scope, value.name)
+        if isinstance(value, Write) and value.verb == "DELETE" and not value.table:
+            what = "if it deletes rows, which ones is not known; write it as a statement that is executed"
+            self.unclear(scope, node, ast.unparse(node)[:60], what)
 
     def branch(self, node: ast.If, scope: Scope) -> End:
         test = self.value(node.test, scope)
@@ -117,6 +123,8 @@ class Statements(Binding):
             if isinstance(value, Instance):
                 opened.append((value, item.context_expr))
                 value = self.method(value, "__enter__", [], item.context_expr, scope)
+            if isinstance(value, list):
+                value = any_of([each for each in value if each is not REST])
             if item.optional_vars is not None:
                 self.bind(item.optional_vars, value, scope)
         end = self.block(node.body, scope)

@@ -10,7 +10,7 @@ from gatebook.safety.known import Known
 from gatebook.safety.modules import Neighbours
 from gatebook.safety.things import Class, Instance, Scope
 
-STEPS = 40_000
+STEPS = 30_000
 UNROLLED = 2_000
 
 
@@ -32,6 +32,7 @@ class Walk:
 
     stack     the calls that are being followed, outermost first: path and node of the call, node of the function
     returned  for each of them, the values that it may return
+    yielded   the same for what it yields
     seen      expressions that were evaluated, and functions that were followed
     """
 
@@ -45,6 +46,7 @@ class Walk:
         self.is_cut = False
         self.stack: list[tuple[str, ast.AST, Any]] = []
         self.returned: list[list[Any]] = []
+        self.yielded: list[list[Any]] = []
         self.seen: set[ast.AST] = set()
 
     def emit(self, scope: Scope, node: ast.AST, call: str, effects: Iterable[Effect], *, sql: str = "") -> None:
