@@ -123,7 +123,7 @@ def main() -> None:
     given = parser.parse_args()
     cases = fixtures()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name) / "versions"
         for each in cases:
             each.write(folder)
         (folder / "names.txt").write_text("\n".join(each.name for each in cases))

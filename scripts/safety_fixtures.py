@@ -15,7 +15,7 @@ def main() -> int:
     counts = {"fail": 0, "pass": 0}
     with tempfile.TemporaryDirectory() as folder:
         for each in fixtures():
-            (judgement,) = lint([each.write(Path(folder))])
+            (judgement,) = lint([each.write(Path(folder) / "versions")])
             found = "pass" if judgement.passes else "fail"
             counts[each.verdict] += found == each.verdict
             wrong += found != each.verdict
