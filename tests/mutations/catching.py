@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from conftest import Databases, copy_project, run_notebook
-from gatebook import charts, isolation, migrations, refreshing, timings, views
+from gatebook import charts, governance_catalog, isolation, migrations, refreshing, timings, validators, views
 from gatebook.catalog import Query
 from gatebook.database import Database
 from gatebook.declarations import PhaseDeclaration, load
@@ -31,6 +31,14 @@ LONG = {
     "H.1.3": (isolation, "nothing_leaks"),
     "MV-4.5.2": (refreshing, "as_scheduled"),
     "MV-4.5.3": (refreshing, "both_at_once"),
+    "F.2.1": (validators, "fixtures_behave"),
+    "F.3.1": (validators, "ci_runs"),
+    "F.3.2": (validators, "template_asks"),
+}
+# The same for examinations that nothing makes.
+LONG_EXAMINATIONS = {
+    "R.9.1": (governance_catalog, "whole_style_guide"),
+    "R.9.2": (governance_catalog, "fields_have_allowed_types"),
 }
 
 
@@ -152,6 +160,8 @@ def judge(mutation: Mutation, database: Database) -> dict[str, TestResult]:
         patch.setattr(timings, "measure_all", _seldom(timings.measure_all, executions))
         for test in LONG.keys() - set(mutation.tests):
             patch.setattr(*LONG[test], _left_out)
+        for test in LONG_EXAMINATIONS.keys() - set(mutation.tests):
+            patch.setattr(*LONG_EXAMINATIONS[test], _left_out())
         if ASLEEP not in mutation.tests:
             patch.setattr(views, "answers_after", _awake(views.answers_after))
         for phase in notebooks(mutation):
