@@ -6,6 +6,7 @@ from typing import Any
 
 from gatebook.safety.binding import Binding
 from gatebook.safety.containers import opened
+from gatebook.safety.texts import written
 from gatebook.safety.things import (
     DATA,
     REST,
@@ -47,7 +48,7 @@ class Statements(Binding):
             self.foreign_call(node.value, scope, value.name)
         if isinstance(value, Write) and value.verb == "DELETE" and not value.table:
             what = "if it deletes rows, which ones is not known; write it as a statement that is executed"
-            self.unclear(scope, node, ast.unparse(node)[:60], what)
+            self.unclear(scope, node, written(node), what)
 
     def branch(self, node: ast.If, scope: Scope) -> End:
         test = self.value(node.test, scope)
