@@ -26,7 +26,7 @@ from gatebook.safety.judge import judge
 from gatebook.safety.reading import read_migration
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "migrations.yaml"
-LONGEST_S, HANGS_S, TRIES = 1.0, 20, 12
+LONGEST_S, HANGS_S, TRIES = 1.0, 20, 6
 MISTAKE = "mistake in gatebook"
 TOKEN = re.compile(r"\s+|\w+|'[^'\n]*'|\"[^\"\n]*\"|.", re.DOTALL)
 FRAME = (

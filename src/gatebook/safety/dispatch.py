@@ -113,6 +113,8 @@ def _foreign(function: Foreign, made: Call) -> Any:
 def _library(path: str, made: Call) -> Any:
     """A call of a name of SQLAlchemy, Alembic or the standard library."""
     last = path.rsplit(".", 1)[-1]
+    if path == "contextlib.suppress":
+        return Name(f"{path}()")
     if path in PASSING_ON:
         return made.arguments[PASSING_ON[path]] if len(made.arguments) > PASSING_ON[path] else DATA
     if last in TAKING_AWAY and not path.startswith("builtins."):
