@@ -114,6 +114,10 @@ class Binding(Walk):
         self.bind(node.target, self.value(load, scope), scope)
 
 
-def _as_load(node: ast.expr) -> ast.expr:
-    text = ast.unparse(node)
-    return ast.parse(text, mode="eval").body
+def _as_load(node: ast.Name | ast.Attribute | ast.Subscript) -> ast.expr:
+    """The same place, read instead of written."""
+    if isinstance(node, ast.Name):
+        return ast.Name(node.id, ast.Load())
+    if isinstance(node, ast.Attribute):
+        return ast.Attribute(node.value, node.attr, ast.Load())
+    return ast.Subscript(node.value, node.slice, ast.Load())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatebook.safety import files
 from gatebook.safety.effects import Effect
+from gatebook.safety.texts import written
 from gatebook.safety.things import (
     DATA,
     Bind,
@@ -60,8 +61,7 @@ class Call:
     @property
     def written(self) -> str:
         """What is called, as it stands there."""
-        text = ast.unparse(self.node.func if isinstance(self.node, ast.Call) else self.node)
-        return text if len(text) <= 60 else f"{text[:57]}..."
+        return written(self.node.func if isinstance(self.node, ast.Call) else self.node)
 
     def emit(self, label: str, effects: Iterable[Effect], *, sql: str = "") -> None:
         self.interpreter.emit(self.scope, self.node, label, effects, sql=sql)

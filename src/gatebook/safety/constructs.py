@@ -45,15 +45,8 @@ def alembic(path: str, made: Call) -> Any:
 def sqlalchemy(path: str, made: Call) -> Any:
     """A name of SQLAlchemy, by its last part."""
     last, first = path.rsplit(".", 1)[-1], made.first
-    if path.startswith("sqlalchemy.event."):
-        for each in made.arguments:
-            if isinstance(each, Sql):
-                execute("event.listen", each, made)
-        return DATA
-    if last == "compiles":
-        if isinstance(first, Name) and not is_type(first.path.rsplit(".", 1)[-1]):
-            made.unclear("compiles", "SQLAlchemy then writes other SQL than is seen here; execute it as a text")
-        return DATA
+    if path.startswith(("sqlalchemy.event.", "sqlalchemy.ext.compiler.")):
+        return _hook(last, made)
     if last in ("text", "DDL", "literal_column", "TextClause"):
         return alternatives_of(first, lambda each: Sql(each) if isinstance(each, str) else DATA)
     if last in ("delete", "update"):
@@ -68,6 +61,12 @@ def sqlalchemy(path: str, made: Call) -> Any:
         return True
     if path.startswith("sqlalchemy.func."):
         _function(last, made)
+    return _element(last, made)
+
+
+def _element(last: str, made: Call) -> Any:
+    """An object of a schema, a type, or an expression."""
+    first = made.first
     if last in DROPS:
         name = table_name(made.interpreter, first) or text_of(getattr(first, "name", first))
         return Ddl(DROPS[last], name, "drop")
@@ -83,6 +82,16 @@ def sqlalchemy(path: str, made: Call) -> Any:
     if is_type(last):
         return sql_type(last, made.arguments, made.named)
     return deleting(made.arguments) or Clause()
+
+
+def _hook(name: str, made: Call) -> Any:
+    """SQLAlchemy's events, and @compiles: what runs later, and what is written otherwise."""
+    for each in made.arguments:
+        if isinstance(each, Sql):
+            execute(f"event.{name}", each, made)
+    if name == "compiles" and isinstance(made.first, Name) and not is_type(made.first.path.rsplit(".", 1)[-1]):
+        made.unclear("compiles", "SQLAlchemy then writes other SQL than is seen here; execute it as a text")
+    return DATA
 
 
 def deleting(arguments: list[Any]) -> Write | None:

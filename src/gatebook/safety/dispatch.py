@@ -79,10 +79,21 @@ def _of_something(function: Bound, made: Call) -> Any:
         made.unclear(made.written, f"what it does to the database is not known; {UNDECIDED}")
     if name in ("delete", "drop") and not made.arguments and isinstance(owner, UNKNOWN):
         return Write("DELETE", "")
-    if made.reaches and name in ("drop", "drop_all"):
+    if made.reaches:
+        _given(name, made)
+    return _changed(owner, name, made)
+
+
+def _given(name: str, made: Call) -> None:
+    """A method that is given the database."""
+    if name in ("drop", "drop_all"):
         made.emit(name, [Effect(Kind.LOST, f"{name}()", "", f"{made.written} drops what it stands for")])
-    elif made.reaches and name not in ("create", "create_all", "inspect", "bind", "append", "add"):
+    elif name not in ("create", "create_all", "inspect", "bind", "append", "add"):
         made.unclear(made.written, f"it is given the database; {UNDECIDED}")
+
+
+def _changed(owner: Any, name: str, made: Call) -> Any:
+    """A text, a type or an expression after one of its methods."""
     if isinstance(owner, Sql):
         return owner
     if isinstance(owner, SqlType):
@@ -113,6 +124,8 @@ def _foreign(function: Foreign, made: Call) -> Any:
 def _library(path: str, made: Call) -> Any:
     """A call of a name of SQLAlchemy, Alembic or the standard library."""
     last = path.rsplit(".", 1)[-1]
+    if path == "contextlib.suppress":
+        return Name(f"{path}()")
     if path in PASSING_ON:
         return made.arguments[PASSING_ON[path]] if len(made.arguments) > PASSING_ON[path] else DATA
     if last in TAKING_AWAY and not path.startswith("builtins."):

@@ -3,6 +3,7 @@
 import ast
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from gatebook.safety import calls
@@ -159,21 +160,25 @@ class Expressions(Walk):
 
     def logical(self, node: ast.BoolOp, scope: Scope) -> Any:
         result: Any = None
+        is_open = False
         for each in node.values:
-            value = self.value(each, scope)
+            with self.known.maybe() if is_open else nullcontext():
+                value = self.value(each, scope)
             if not is_known(value):
-                result = value if result is None or is_known(result) else DATA
-                continue
-            if bool(value) == isinstance(node.op, ast.Or) and (result is None or is_known(result)):
+                result = DATA if is_open else value
+                is_open = True
+            elif bool(value) == isinstance(node.op, ast.Or) and not is_open:
                 return value
-            result = value if result is None or is_known(result) else result
+            elif not is_open:
+                result = value
         return result
 
     def chosen(self, node: ast.IfExp, scope: Scope) -> Any:
         test = self.value(node.test, scope)
         if is_known(test):
             return self.value(node.body if test else node.orelse, scope)
-        return either(self.value(node.body, scope), self.value(node.orelse, scope))
+        with self.known.maybe():
+            return either(self.value(node.body, scope), self.value(node.orelse, scope))
 
     def text(self, node: ast.JoinedStr, scope: Scope) -> Any:
         parts: list[Any] = []
@@ -213,28 +218,35 @@ class Expressions(Walk):
         inner = Scope({}, scope.path, scope)
         parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         found: list[Any] = []
-        is_whole = self.generate(list(node.generators), parts, inner, found)
+        is_counted = not isinstance(node, ast.GeneratorExp)
+        with self.known.perhaps_in_part(is_whole=is_counted):
+            is_whole = self.generate(list(node.generators), parts, inner, found)
         rest = [] if is_whole else [REST]
         if isinstance(node, ast.DictComp):
             return {key if is_constant(key) else DATA: value for key, value in found} | dict.fromkeys(rest, DATA)
         return [*(each[0] for each in found), *rest]
 
     def generate(self, rest: list[ast.comprehension], parts: list[ast.expr], scope: Scope, found: list[Any]) -> bool:
+        """Every round of a comprehension; whether they are all that there are."""
         if not rest:
             found.append([self.value(each, scope) for each in parts])
             return True
-        first, *others = rest
-        iterable = self.value(first.iter, scope)
+        iterable = self.value(rest[0].iter, scope)
         items = self.items(iterable)
         is_whole = items is not None and len(items) <= UNROLLED
-        for item in items if items is not None and is_whole else [self.element(iterable)]:
-            self.bind(first.target, item, scope)
-            tests = [self.value(each, scope) for each in first.ifs]
-            if any(is_known(each) and not each for each in tests):
-                continue
-            is_whole = all(is_known(each) for each in tests) and is_whole
-            is_whole = self.generate(others, parts, scope, found) and is_whole
-        return is_whole
+        with nullcontext() if is_whole and not rest[0].ifs else self.known.maybe():
+            rounds = items if items is not None and is_whole else [self.element(iterable)]
+            are_whole = [self.round(item, rest, parts, scope, found) for item in rounds]
+            return is_whole and all(are_whole)
+
+    def round(
+        self, item: Any, rest: list[ast.comprehension], parts: list[ast.expr], scope: Scope, found: list[Any]
+    ) -> bool:
+        self.bind(rest[0].target, item, scope)
+        tests = [self.value(each, scope) for each in rest[0].ifs]
+        if any(is_known(each) and not each for each in tests):
+            return True
+        return self.generate(rest[1:], parts, scope, found) and all(is_known(each) for each in tests)
 
     def items(self, value: Any) -> list[Any] | None:
         """The elements of something that can be counted, or None."""

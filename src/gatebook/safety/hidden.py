@@ -11,7 +11,7 @@ from gatebook.safety.walk import Walk
 
 ALARMING = {
     "drop_table", "drop_column", "drop_constraint", "drop_all", "batch_alter_table", "alter_column", "execute",
-    "executemany", "executescript", "exec_driver_sql", "truncate",
+    "executemany", "executescript", "exec_driver_sql", "truncate", "delete", "drop", "op", "exec", "eval", "getattr",
 }  # fmt: skip
 WHY = "it is not seen when this line runs; call it plainly from upgrade(), or remove it"
 

@@ -74,6 +74,14 @@ class Known:
             self.create(kind, new)
 
     @contextmanager
+    def perhaps_in_part(self, *, is_whole: bool) -> Iterator[None]:
+        """Lines that may end before their last: what they make counts among themselves, and not afterwards."""
+        before = set(self.created)
+        yield
+        if not is_whole:
+            self.created &= before
+
+    @contextmanager
     def maybe(self) -> Iterator[None]:
         """A branch that may not be taken."""
         self.branches += 1

@@ -62,7 +62,12 @@ def _drop_constraint(known: Known, batch: str | None, arguments: list[Any], name
     if table and (known.drop("constraint", name) or known.made_table(table)):
         return []
     return [
-        Effect(Kind.CONSTRAINT, "op.drop_constraint", name, f"{table or 'a table'} is no longer held to {constraint}")
+        Effect(
+            Kind.CONSTRAINT,
+            "op.drop_constraint",
+            name,
+            f"{table or 'a table'} is no longer held to {constraint or 'one that is named when it runs'}",
+        )
     ]
 
 

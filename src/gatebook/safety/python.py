@@ -10,7 +10,7 @@ from gatebook.safety import dispatch
 from gatebook.safety.calls import Call
 from gatebook.safety.containers import container_method
 from gatebook.safety.expressions import VALUES, Expressions
-from gatebook.safety.statements import Statements
+from gatebook.safety.statements import Statements, leaves_early
 from gatebook.safety.texts import text_method
 from gatebook.safety.things import (
     DATA,
@@ -105,8 +105,10 @@ class Interpreter(Statements, Expressions):
         try:
             if isinstance(function.node, ast.Lambda):
                 return self.value(function.node.body, inner)
-            if not self.block(function.node.body, inner):
-                self.returned[-1].append(None)
+            is_whole = isinstance(function.node, ast.FunctionDef) and not leaves_early(function.node)
+            with self.known.perhaps_in_part(is_whole=is_whole):
+                if not self.block(function.node.body, inner):
+                    self.returned[-1].append(None)
             yields, results = self.yielded[-1], self.returned[-1]
         finally:
             self.stack.pop()

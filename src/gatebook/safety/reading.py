@@ -12,6 +12,7 @@ from gatebook.safety.effects import Acknowledgement, Kind, Migration, Operation
 from gatebook.safety.hidden import WHY, hidden
 from gatebook.safety.modules import Neighbours
 from gatebook.safety.python import Interpreter
+from gatebook.safety.texts import written
 from gatebook.safety.things import MISSING, Function, OneOf, Scope
 from gatebook.safety.walk import TooMuch
 
@@ -55,7 +56,7 @@ def _read(path: Path, shown: str) -> Migration:
         raise Unreadable(problem)
     down, _ = _follow(tree, path, "downgrade")
     for node in () if up.is_cut else hidden(tree, [up, down]):
-        up.unclear(Scope({}, str(path.resolve())), node, ast.unparse(node), WHY)
+        up.unclear(Scope({}, str(path.resolve())), node, written(node), WHY)
     effects = [effect for operation in up.operations for effect in operation.effects]
     return Migration(
         shown,

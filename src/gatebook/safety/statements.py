@@ -2,10 +2,12 @@
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from gatebook.safety.binding import Binding
 from gatebook.safety.containers import opened
+from gatebook.safety.texts import written
 from gatebook.safety.things import (
     DATA,
     REST,
@@ -14,6 +16,7 @@ from gatebook.safety.things import (
     Foreign,
     Function,
     Instance,
+    Name,
     Scope,
     Write,
     any_of,
@@ -24,6 +27,8 @@ from gatebook.safety.things import (
 )
 from gatebook.safety.walk import UNROLLED, End
 
+SUPPRESSES = Name("contextlib.suppress()")
+LEAVING = (ast.Return, ast.Break, ast.Continue, ast.Yield, ast.YieldFrom)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -47,7 +52,7 @@ class Statements(Binding):
             self.foreign_call(node.value, scope, value.name)
         if isinstance(value, Write) and value.verb == "DELETE" and not value.table:
             what = "if it deletes rows, which ones is not known; write it as a statement that is executed"
-            self.unclear(scope, node, ast.unparse(node)[:60], what)
+            self.unclear(scope, node, written(node), what)
 
     def branch(self, node: ast.If, scope: Scope) -> End:
         test = self.value(node.test, scope)
@@ -75,7 +80,9 @@ class Statements(Binding):
         if items is not None and len(items) <= UNROLLED:
             for item in items:
                 self.bind(node.target, item, scope)
-                if self.block(node.body, scope) in (End.BREAKS, End.LEAVES):
+                with self.known.perhaps_in_part(is_whole=not leaves_early(node)):
+                    end = self.block(node.body, scope)
+                if end in (End.BREAKS, End.LEAVES):
                     break
         else:
             self.bind(node.target, self.element(iterable), scope)
@@ -117,9 +124,10 @@ class Statements(Binding):
         return self.block(node.finalbody, scope) or end
 
     def within(self, node: ast.With | ast.AsyncWith, scope: Scope) -> End:
-        opened = []
+        opened, contexts = [], []
         for item in node.items:
             value = self.value(item.context_expr, scope)
+            contexts.append(value)
             if isinstance(value, Instance):
                 opened.append((value, item.context_expr))
                 value = self.method(value, "__enter__", [], item.context_expr, scope)
@@ -127,7 +135,8 @@ class Statements(Binding):
                 value = any_of([each for each in value if each is not REST])
             if item.optional_vars is not None:
                 self.bind(item.optional_vars, value, scope)
-        end = self.block(node.body, scope)
+        with self.known.perhaps_in_part(is_whole=not opened and SUPPRESSES not in contexts):
+            end = self.block(node.body, scope)
         for value, at in reversed(opened):
             self.method(value, "__exit__", [DATA, DATA, DATA], at, scope)
         return end
@@ -193,6 +202,14 @@ def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, value in names.items():
             found[name] = either(found[name], value) if name in found else value
     return found
+
+
+@lru_cache(maxsize=4096)
+def leaves_early(node: ast.AST) -> bool:
+    """Whether a function or a loop may end before its last line, or is run only as far as it is asked to."""
+    body = getattr(node, "body", None)
+    last = body[-1] if isinstance(body, list) and body else None
+    return any(isinstance(each, LEAVING) and each is not last for each in ast.walk(node))
 
 
 def _assigned(body: Sequence[ast.stmt]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from gatebook.safety.things import DATA, OneOf, Sql, alternatives, is_constant
 
 MOST = 64  # variants of one text
+LONGEST = 60  # of what is shown
 STRINGS = {
     "strip", "lstrip", "rstrip", "upper", "lower", "replace", "split", "splitlines", "title", "capitalize", "format",
     "join", "removeprefix", "removesuffix", "startswith", "endswith", "partition", "rpartition", "rsplit", "zfill",
@@ -82,3 +83,12 @@ def _format(owner: str, arguments: list[Any], named: dict[str, Any]) -> Any:
         except (TypeError, ValueError, LookupError, AttributeError):
             return DATA
     return DATA if len(found) > MOST else found[0] if len(found) == 1 else OneOf(tuple(found))
+
+
+def written(node: ast.AST) -> str:
+    """An expression as it stands there, cut where it is long."""
+    try:
+        text = ast.unparse(node)
+    except ValueError:  # an f-string that Python itself cannot write again
+        return type(node).__name__
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
