@@ -90,6 +90,8 @@ class Binding(Walk):
                 owner[key] = value
             else:
                 owner += [*(value if isinstance(value, list | tuple) else [value]), REST]
+        elif reaches(value):
+            self.unclear(scope, target, "…[…]", "it is given the database; call it where it is used")
 
     def keep(self, target: ast.Attribute, value: Any, scope: Scope) -> None:
         """`owner.name = value`: a class and its instances are remembered, the database is not given to others."""
