@@ -151,7 +151,7 @@ def test_long_name_of_an_embedded_database_is_refused(tmp_path: Path, outputs: P
 
 # -- options
 
-PHASES = "P, 4, 5, 6, 7, 8a, 8b, C, MV-1, MV-2, MV-3, H, MV-4, R"
+PHASES = "P, G, 4, 5, 6, 7, 8a, 8b, C, MV-1, MV-2, MV-3, H, MV-4, VAL, R"
 OPTIONS = {
     "near miss": (["--only", "8A"], "--only 8A matches no phase", "did you mean '8a'?", PHASES),
     "no such phase": (["--until", "nine"], "--until nine matches no phase", PHASES),

@@ -315,12 +315,16 @@ def make_field_like(database: Database, *, ledger: str) -> None:
 
 @pytest.fixture
 def project_that_allows_the_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The project with the third view on the list of what may be there beyond the specification."""
+    """The project with the third view on the list of what may be there, and with what the style guide excuses."""
     root = copy_project(tmp_path / "project")
     declared = root / "params" / "canonical_schema.yaml"
     text = declared.read_text("utf-8")
     assert text.count("tables: [") == 1
     declared.write_text(text.replace("tables: [", "tables: [mv_allocation_summary, "), "utf-8")
+    with (root / "params" / "style_guide.yaml").open("a", encoding="utf-8") as guide:
+        for name in ("check_revenue", "check_revenue_again"):
+            guide.write(f"  constraint attribution_allocations.{name}: made by hand before there was a guide\n")
+        guide.write("  materialized view mv_allocation_summary: made by hand, and nobody knows why\n")
     monkeypatch.setenv(PROJECT_VARIABLE, str(root))
     return Project.find()
 

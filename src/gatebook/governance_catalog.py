@@ -181,8 +181,8 @@ def judge_exceptions(snapshot: Snapshot, guide: StyleGuide) -> Verdict:
 
 
 def _is_there(exception: str, snapshot: Snapshot) -> bool:
-    kind, _, name = exception.partition(" ")
-    return (kind, name) in snapshot
+    kind, _, name = exception.rpartition(" ")
+    return ("table" if kind.endswith("view") else kind, name) in snapshot
 
 
 # -- phase 3: contract to schema
