@@ -415,3 +415,33 @@ def test_ticks_of_a_log_scale(values: list[float], ticks: list[float]) -> None:
 )
 def test_long_names_are_broken_where_they_can_be(text: str, lines: list[str]) -> None:
     assert sheet.wrapped(text, within_in=1.3, size=9) == lines
+
+
+# -- rehearsals
+
+
+def rehearsals(count: int, *, held_ms: float = 31.25, rewritten_bytes: int = 1_056_768) -> Rows:
+    return tuple(
+        {"revision": f"2025111514{number:02}", "held_ms": held_ms * number, "rewritten_bytes": rewritten_bytes * number}
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("held_ms", [0.0, 0.4, 31.25, 120_000.0])
+def test_every_revision_is_named_and_no_text_of_rehearsals_is_cut(count: int, held_ms: float) -> None:
+    chart = charts.rehearsals(rehearsals(count, held_ms=held_ms), limit_ms=5_000)
+    names = written(chart)
+
+    assert problems(chart, dpi=100) == []
+    assert all(str(row["revision"]) in names for row in rehearsals(count))
+
+
+def test_the_words_of_rehearsals() -> None:
+    chart = charts.rehearsals(rehearsals(2), limit_ms=5_000, title="Locks")
+
+    assert chart.alt == (
+        "Locks. 202511151400: 0 ms, 0 kB rewritten; 202511151401: 31.2 ms, 1,032 kB rewritten. "
+        "Who waits for a lock gives up after 5,000 ms."
+    )
+    assert charts.rehearsals(()).alt == "Locks and rewrites, rehearsed: nothing was rehearsed"

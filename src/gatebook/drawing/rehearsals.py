@@ -3,12 +3,14 @@
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gatebook.drawing import sheet
 from gatebook.drawing.sheet import LIMIT, SERIES, WIDTH_IN, Chart, number, plain
 from gatebook.verdicts import Rows
 
 ROW_IN = 0.26
+TICKS = 4  # as many as have room for seven digits
 PANELS = (("held_ms", "longest lock (ms)", 1.0), ("rewritten_bytes", "rewritten (kB)", 1024.0))
 
 
@@ -43,6 +45,8 @@ def _bars(axis: Axes, rows: Rows, measure: str, unit: float, colour: str) -> Non
     axis.invert_yaxis()
     axis.set_ylim(len(values) - 0.4, -0.6)
     axis.set_xlim(0, max(*values, 1.0) * 1.22)
+    axis.xaxis.set_major_locator(MaxNLocator(TICKS))
+    axis.xaxis.set_major_formatter(lambda value, _place: number(value))
     axis.spines[["top", "right"]].set_visible(False)
 
 
