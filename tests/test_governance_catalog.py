@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, subject_of
 from gatebook import governance_catalog
 from gatebook.catalog import Snapshot
 from gatebook.database import Database
@@ -24,6 +24,7 @@ from gatebook.governance_catalog import (
     mapping_of,
 )  # fmt: skip
 from gatebook.project import Project
+from gatebook.readiness import materialized_views_are
 
 GUIDE = StyleGuide.model_validate(
     {
@@ -206,3 +207,27 @@ def test_exit_codes_of_the_compliance_script(statement: str, code: int, migrated
     assert (done.returncode, done.stderr) == (code, "")
     counts = json.loads(done.stdout)["severities"]
     assert (counts["BLOCKING"] > 0, counts["HIGH"] > 0) == {0: (False, False), 1: (True, False), 2: (False, True)}[code]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("statement", "missing"),
+    [
+        ("SELECT 1", ""),
+        ("DROP INDEX idx_mv_channel_performance_unique", "mv_channel_performance"),
+        ("REFRESH MATERIALIZED VIEW mv_daily_revenue_summary WITH NO DATA", "mv_daily_revenue_summary"),
+        ("DROP MATERIALIZED VIEW mv_realtime_revenue CASCADE", "mv_realtime_revenue"),
+    ],
+)
+def test_materialized_views_that_are_not_ready(
+    statement: str, missing: str, migrated_copy: Database, project: Project
+) -> None:
+    names = ("mv_channel_performance", "mv_daily_revenue_summary", "mv_realtime_revenue", "mv_reconciliation_status")
+    with migrated_copy.connect() as connection:
+        connection.exec_driver_sql(statement)
+        connection.commit()
+    with subject_of(migrated_copy, project) as subject:
+        verdict = materialized_views_are(*names)(subject)
+
+    reason = f"missing, empty, or without a unique index: {missing}" if missing else ""
+    assert (verdict.name, verdict.reason) == ("FAIL" if missing else "PASS", reason)

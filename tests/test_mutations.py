@@ -35,6 +35,8 @@ def test_the_table_is_long_and_says_nothing_twice() -> None:
 
 def test_every_test_of_the_audit_goes_red_for_some_mutation() -> None:
     named = {test for mutation in ALL for test in mutation.tests}
-    declared = {test for phase in GATES.phases if phase.phase != "P" for test in phase.tests}
-    # these look at what was kept of earlier phases, or at a name, and not at the database
-    assert declared - named == {"C.1.1", "R.1.2", "R.8.2"}
+    # These phases look at the server, or at files: test_governance*, test_validators and test_rehearsal break those.
+    declared = {test for phase in GATES.phases if phase.phase not in ("P", "G", "VAL") for test in phase.tests}
+    # these look at what was kept of earlier phases, at a name or at files, or are broken in test_governance_catalog
+    elsewhere = {"R.9.1", "R.9.2", "F.1.1", "F.2.1", "F.3.1", "F.3.2"}
+    assert declared - named == {"C.1.1", "R.1.2", "R.8.2"} | elsewhere

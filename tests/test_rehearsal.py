@@ -596,14 +596,21 @@ def test_the_command_and_its_exit_codes(
     command: Command, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Plant("broken", "SELECT 1", sql("SELECT 1 / 0"))
-    chain = make_chain(tmp_path / "project", project, [HARMLESS[0], LOSSES[4], broken])
+    # What a function does that the database has already, nobody can read in the file.
+    emptied = "CREATE FUNCTION empty_it() RETURNS void LANGUAGE sql AS 'DELETE FROM it'"
+    silent = Plant(
+        "silent", f"CREATE TABLE it (id int); INSERT INTO it VALUES (1), (2); {emptied}", sql("SELECT empty_it()")
+    )
+    chain = make_chain(tmp_path / "project", project, [HARMLESS[0], LOSSES[4], silent, broken])
     monkeypatch.setenv(PROJECT_VARIABLE, str(chain.root))
 
-    green, red, unknown = (command("rehearse", name) for name in ("wider_integer", "truncate_in_do", "broken"))
+    names = ("wider_integer", "truncate_in_do", "silent", "broken")
+    green, foretold, red, unknown = (command("rehearse", name) for name in names)
 
-    assert (green.code, red.code, unknown.code) == (0, 1, 2)
+    assert (green.code, foretold.code, red.code, unknown.code) == (0, 0, 1, 2)
     assert "AccessExclusive on public.h1" in green.out
-    assert "rows lost: table public.b1 (rows that are gone, 5 rows), not foretold" in red.out
+    assert "rows lost: table public.b1 (rows that are gone, 5 rows), foretold" in foretold.out
+    assert "rows lost: table public.it (rows that are gone, 2 rows), not foretold" in red.out
     assert "division by zero" in unknown.out
     assert command("rehearse", "--all").code == 1
 
