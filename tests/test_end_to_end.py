@@ -102,8 +102,10 @@ def test_whole_audit(audited: Audited, project: Project) -> None:
         r"Scenario at revision 202511141311 in [\d.]+ s: [\d,]+ attribution_allocations, [\d,]+ attribution_events",
         r"  ✓ PASS 4\.2 +api_key_hash is unique \(2 of 2 tests\)",
         r"✓ PASS 30_readiness \([\d.]+ s, [\d.]+ s of it database\)",
-        r"✓ PASS 24 of 24 gates and 51 of 51 tests of phases 4 to 8 green; "
-        r"21 of 21 gates and 39 of 39 tests of the materialized views green; (\d+) of \1 gates of the workbook",
+        r"✓ PASS 4 of 4 gates and 14 of 14 tests of governance green; "
+        r"24 of 24 gates and 51 of 51 tests of phases 4 to 8 green; "
+        r"21 of 21 gates and 39 of 39 tests of the materialized views green; "
+        r"13 of 13 gates and 15 of 15 tests of migration safety green; (\d+) of \1 gates of the workbook",
         r"Time: [\d.]+ s = notebooks [\d.]+ s \+ database in notebooks [\d.]+ s \+ loading rows, checks and report",
         re.escape(f"Report: {ended.folder / 'index.html'}"),
     ):
