@@ -94,5 +94,5 @@ def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_page_has_a_place_for_the_table() -> None:
     before, after = table.around(safety.PAGE, safety.BEGIN)
 
-    assert before.rstrip().endswith("what is gone.")
+    assert before.rstrip().endswith("against the label.")
     assert after.lstrip().startswith("| column | what it counts |")
