@@ -106,10 +106,14 @@ def render(measured: Mapping[int, Figures]) -> str:
     measured  rows -> figures; a figure that is missing was not measured
     """
     head = ["measured", "against", *map(count, measured), "target", "met"]
-    rows = [_cells(key, line, measured) for key, line in LINES.items()]
-    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    return padded([head, *(_cells(key, line, measured) for key, line in LINES.items())])
+
+
+def padded(rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, its head first."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     ruler = ["-" * width for width in widths]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(f"| {line} |" for line in [lines[0], " | ".join(ruler), *lines[1:]])
 
 
@@ -127,24 +131,24 @@ def count(rows: int) -> str:
     return f"{rows / MILLION:g} M" if rows % (MILLION / 10) == 0 else f"{rows:,}"
 
 
-def write(page: Path, text: str) -> None:
+def write(page: Path, text: str, begin: str = BEGIN) -> None:
     """Put the text between the marks of a page, in place of what stands there."""
-    before, after = around(page)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    before, after = around(page, begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
-def around(page: Path) -> tuple[str, str]:
+def around(page: Path, begin: str = BEGIN) -> tuple[str, str]:
     """What stands before and after the marks.
 
     Errors  ConfigurationError for a page without them
     """
-    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    before, found, rest = page.read_text("utf-8").partition(begin)
     _, end, after = rest.partition(END)
-    if not (begin and end):
+    if not (found and end):
         raise ConfigurationError(
             "the page lacks the marks between which the table is written",
             where=str(page),
-            next_step=f"put these two lines where it shall stand: {BEGIN} and {END}",
+            next_step=f"put these two lines where it shall stand: {begin} and {END}",
         )
     return before, after
 
@@ -163,16 +167,17 @@ def _cells(key: str, line: Line, measured: Mapping[int, Figures]) -> list[str]:
 def _cell(figure: Figure, unit: str) -> str:
     if figure.value is None or figure.ratio is None:
         return figure.reason
-    return f"{_value(figure.value, unit)}, {_number(figure.ratio)} ×"
+    return f"{value(figure.value, unit)}, {number(figure.ratio)} ×"
 
 
-def _value(value: float, unit: str) -> str:
-    if unit == "s" and value < 1:
-        value, unit = value * 1000, "ms"
-    return f"{_number(value)}{'' if unit == '/s' else ' '}{unit}"
+def value(amount: float, unit: str) -> str:
+    """An amount with its unit; less than a second in milliseconds."""
+    if unit == "s" and amount < 1:
+        amount, unit = amount * 1000, "ms"
+    return f"{number(amount)}{'' if unit == '/s' else ' '}{unit}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three figures that mean something."""
     if value >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}"

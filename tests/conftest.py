@@ -289,6 +289,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             mutations[report.nodeid] = mutations.get(report.nodeid, True) and report.passed
     if mutations:
         terminalreporter.write_line(f"mutations caught: {sum(mutations.values())} of {len(mutations)}")
+    for line in {value for report in reports for name, value in report.user_properties if name == "fixtures"}:
+        terminalreporter.write_line(line)
     skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
     unexplained = [name for name in skipped if name not in ALLOWED_SKIPS]
     if os.environ.get("CI") == "true" and unexplained:

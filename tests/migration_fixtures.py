@@ -1,4 +1,4 @@
-"""Small migrations with their verdicts, from tests/fixtures/migrations.yaml, as files."""
+"""Small migrations with their verdicts, from tests/fixtures/migrations*.yaml, as files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,7 +6,7 @@ from textwrap import indent
 
 import yaml
 
-DECLARED = Path(__file__).parent / "fixtures" / "migrations.yaml"
+DECLARED = sorted((Path(__file__).parent / "fixtures").glob("migrations*.yaml"))
 TEMPLATE = '''"""{why}"""
 
 import sqlalchemy as sa
@@ -29,7 +29,10 @@ def downgrade():
 
 @dataclass(frozen=True)
 class Fixture:
-    """One migration. verdict: fail or pass; kind: the class of its finding, or clean, warned, acknowledged."""
+    """One migration. verdict: fail or pass; kind: the class of its finding, or clean, warned, acknowledged.
+
+    kind is "LOST or UNRESOLVED" where both would be true.
+    """
 
     name: str
     verdict: str
@@ -37,6 +40,20 @@ class Fixture:
     why: str
     text: str
     beside: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> set[str]:
+        return set(self.kind.split(" or "))
+
+    @property
+    def helpers(self) -> list[str]:
+        """The modules among the files next to it."""
+        return [name for name in self.beside if name.endswith(".py")]
+
+    @property
+    def commits(self) -> bool:
+        """Whether it ends its transaction by itself."""
+        return any(way in self.text for way in ("autocommit_block", "driver_connection", "ROLLBACK;"))
 
     def write(self, folder: Path) -> Path:
         """The file, with those that belong next to it."""
@@ -49,11 +66,11 @@ class Fixture:
 
 
 def fixtures() -> list[Fixture]:
-    declared = yaml.safe_load(DECLARED.read_text("utf-8"))
     return [
         Fixture(name, verdict, entry["kind"], entry["why"], _text(name, entry), entry.get("beside", {}))
-        for verdict in ("fail", "pass")
-        for name, entry in declared[verdict].items()
+        for declared in DECLARED
+        for verdict, entries in yaml.safe_load(declared.read_text("utf-8")).items()
+        for name, entry in entries.items()
     ]
 
 

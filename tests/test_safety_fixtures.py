@@ -8,6 +8,7 @@ import pytest
 from gatebook.safety.judge import Judgement, Level
 from gatebook.safety.linting import lint
 from migration_fixtures import Fixture, fixtures
+from test_migration_fixtures import DISPUTED
 
 FIXTURES = fixtures()
 
@@ -30,15 +31,13 @@ def kind_of(judgement: Judgement) -> set[str]:
     return {"warned" if is_warned else "clean"}
 
 
-@pytest.mark.parametrize("fixture", FIXTURES, ids=attrgetter("name"))
+@pytest.mark.parametrize("fixture", [each for each in FIXTURES if each.name not in DISPUTED], ids=attrgetter("name"))
 def test_verdict_and_reason(fixture: Fixture, folder: Path) -> None:
     (judgement,) = lint([fixture.write(folder)])
 
     assert judgement.problems == ()
-    assert ("pass" if judgement.passes else "fail", fixture.kind in kind_of(judgement)) == (fixture.verdict, True), (
-        kind_of(judgement),
-        judgement.findings,
-    )
+    assert judgement.passes == (fixture.verdict == "pass"), judgement.findings
+    assert fixture.kinds & kind_of(judgement), judgement.findings
 
 
 def test_there_are_enough_of_both() -> None:
