@@ -177,11 +177,16 @@ def _inner(node: Any) -> Iterator[Any]:
         yield from node.schemaElts or ()
 
 
+def _is_effective(node: Any) -> bool:
+    alias = node.relation.alias
+    return is_effective(node.whereClause, table=node.relation.relname, alias=alias.aliasname if alias else "")
+
+
 def _delete(reader: Reader, node: Any) -> None:
     table = name_of(node.relation)
     if reader.known.made_table(table):
         return
-    if is_effective(node.whereClause, table=node.relation.relname):
+    if _is_effective(node):
         reader.add(Kind.FILTERED, "DELETE FROM … WHERE", table, f"deletes the rows of {table} that match")
     else:
         reader.add(Kind.LOST, "DELETE FROM … (all rows)", table, f"deletes every row of {table}")
@@ -192,7 +197,7 @@ def _update(reader: Reader, node: Any) -> None:
     columns = {each.name for each in node.targetList or ()}
     if reader.known.made_table(table) or all(reader.known.made_column(table, each) for each in columns if each):
         return
-    rows = "the rows that match" if is_effective(node.whereClause, table=node.relation.relname) else "every row"
+    rows = "the rows that match" if _is_effective(node) else "every row"
     reader.add(
         Kind.FILTERED, "UPDATE", table, f"changes {', '.join(sorted(filter(None, columns)))} in {rows} of {table}"
     )
