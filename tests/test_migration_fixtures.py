@@ -37,7 +37,6 @@ NOT_SHOWN = {
 
 # Where the validator does not give what the label says; each shall go.
 DISPUTED = {
-    "second_explain_false": "EXPLAIN (ANALYZE false) runs nothing, and it fails",
     "second_helper_uncalled": "a helper that nobody calls, and it fails",
     "second_inner_uncalled": "an inner function that nobody calls, and it fails",
 }

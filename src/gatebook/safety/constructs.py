@@ -5,7 +5,7 @@ from typing import Any
 
 from gatebook.safety.calls import Call, alternatives_of, table_name, text_of
 from gatebook.safety.execution import execute
-from gatebook.safety.sql import DESTROYING, RUNNING_SQL
+from gatebook.safety.functions import listed, sounds_destructive
 from gatebook.safety.sqltypes import is_type, sql_type
 from gatebook.safety.things import DATA, Bind, Bound, Clause, Column, Ddl, Name, Sql, Table, Write
 
@@ -106,6 +106,6 @@ def deleting(arguments: list[Any]) -> Write | None:
 
 def _function(name: str, made: Call) -> None:
     """func.name(…): a function made here, or one that destroys, is taken to be called."""
-    if made.interpreter.known.function(name) or name in (*RUNNING_SQL, *DESTROYING):
+    if made.interpreter.known.function(name) or listed(name) or sounds_destructive(name):
         texts = ", ".join(f"$gatebook${each}$gatebook$" for each in made.arguments if isinstance(each, str))
         execute(f"func.{name}", f"SELECT {name}({texts})", made)

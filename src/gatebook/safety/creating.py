@@ -60,7 +60,8 @@ def _create_view(reader: "Reader", node: Any) -> None:
 
 def _create_index(reader: "Reader", node: Any) -> None:
     if node.idxname and not node.if_not_exists:
-        reader.known.create("index", node.idxname)
+        schema = f"{node.relation.schemaname}." if node.relation.schemaname else ""
+        reader.known.create("index", f"{schema}{node.idxname}")
 
 
 def _create_sequence(reader: "Reader", node: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pglast.enums import AlterTableType, ObjectType
+from pglast.enums import AlterPublicationAction, AlterTableType, ObjectType
 
 from gatebook.safety.definitions import name_of
 from gatebook.safety.effects import Kind
@@ -39,6 +39,9 @@ def dropped() -> Handlers:
             Kind.LOST, "DROP TABLESPACE", node.tablespacename, "drops a tablespace"
         ),
         "DropRoleStmt": lambda reader, _: reader.add(Kind.GUARD, "DROP ROLE", "", "drops a role"),
+        "DropUserMappingStmt": lambda reader, node: reader.add(
+            Kind.GUARD, "DROP USER MAPPING", node.servername, f"nobody is let through to {node.servername} by it"
+        ),
         "DropSubscriptionStmt": lambda reader, node: reader.add(
             Kind.GUARD, "DROP SUBSCRIPTION", node.subname, "rows are not replicated any more"
         ),
@@ -49,6 +52,8 @@ def altered() -> Handlers:
     return {
         "AlterTableStmt": _alter_table,
         "AlterDomainStmt": _alter_domain,
+        "AlterEventTrigStmt": _alter_event_trigger,
+        "AlterPublicationStmt": _alter_publication,
         "RenameStmt": _rename,
         "AlterObjectSchemaStmt": _moved,
     }
@@ -62,8 +67,7 @@ def _drop(reader: "Reader", node: Any) -> None:
         name = _name(each, kind)
         if reader.known.drop((LOST | GUARDS).get(kind, word.lower()), name):
             continue
-        pattern = f"DROP {word}" + (" … CASCADE" if cascade else "")
-        along = ", and everything that depends on it" if cascade else ""
+        pattern, along = _cascading(f"DROP {word}", node)
         is_lost = kind in LOST or cascade
         reader.add(Kind.LOST if is_lost else Kind.GUARD, pattern, name, f"drops {word.lower()} {name}{along}")
 
@@ -98,26 +102,29 @@ def _drop_column(reader: "Reader", table: str, command: Any) -> None:
     name = f"{table}.{command.name}"
     if reader.known.drop("column", name) or reader.known.made_table(table):
         return
-    cascade = int(command.behavior or 0) == 1
-    along = ", and everything that depends on it" if cascade else ""
-    reader.add(
-        Kind.LOST,
-        "DROP COLUMN" + (" … CASCADE" if cascade else ""),
-        name,
-        f"drops column {name} with its values{along}",
-    )
+    pattern, along = _cascading("DROP COLUMN", command)
+    reader.add(Kind.LOST, pattern, name, f"drops column {name} with its values{along}")
+
+
+def _cascading(pattern: str, node: Any) -> tuple[str, str]:
+    """The pattern and the end of the detail, with CASCADE where it is said."""
+    is_cascade = int(node.behavior or 0) == 1
+    return (f"{pattern} … CASCADE", ", and everything that depends on it") if is_cascade else (pattern, "")
 
 
 def _drop_constraint(reader: "Reader", table: str, command: Any) -> None:
     name = f"{table}.{command.name}"
-    if not reader.known.drop("constraint", name) and not reader.known.made_table(table):
-        reader.add(Kind.CONSTRAINT, "DROP CONSTRAINT", name, f"{table} is no longer held to {command.name}")
+    if reader.known.drop("constraint", name) or reader.known.made_table(table):
+        return
+    pattern, along = _cascading("DROP CONSTRAINT", command)
+    reader.add(Kind.CONSTRAINT, pattern, name, f"{table} is no longer held to {command.name}{along}")
 
 
 def _alter_type(reader: "Reader", table: str, command: Any) -> None:
     if reader.known.made_column(table, command.name):
         return
     new, using = read_type(command.def_.typeName), command.def_.raw_default
+    reader.known.not_only_ours("type", new.base)
     if holds_anything(new) and (using is None or is_plain_cast(using, command.name)):
         return
     why = (
@@ -180,8 +187,22 @@ def _drop_not_null(reader: "Reader", table: str, command: Any) -> None:
         reader.add(Kind.GUARD, "DROP NOT NULL", name, f"{name} may be NULL from now on")
 
 
+def _partition(reader: "Reader", table: str, command: Any) -> None:
+    """ATTACH PARTITION: rows of another table are seen through this one."""
+    if not reader.known.made_table(name_of(command.def_.name)):
+        reader.known.not_only_our_rows(table)
+
+
+def _inherit(reader: "Reader", table: str, command: Any) -> None:
+    """INHERIT: this table's rows are seen through the parent."""
+    if not reader.known.made_table(table):
+        reader.known.not_only_our_rows(name_of(command.def_))
+
+
 ALTERATIONS: dict[str, Callable[["Reader", str, Any], None]] = {
     "AT_AddColumn": _add_column,
+    "AT_AttachPartition": _partition,
+    "AT_AddInherit": _inherit,
     "AT_AddConstraint": _add_constraint,
     "AT_DropColumn": _drop_column,
     "AT_DropConstraint": _drop_constraint,
@@ -204,12 +225,25 @@ ALTERATIONS: dict[str, Callable[["Reader", str, Any], None]] = {
 
 def _alter_domain(reader: "Reader", node: Any) -> None:
     name = ".".join(each.sval for each in node.typeName)
-    if node.subtype == "X" and not reader.known.made("type", name):
-        reader.add(
-            Kind.CONSTRAINT, "DROP CONSTRAINT", f"{name}.{node.name}", f"{name} is no longer held to {node.name}"
-        )
-    if node.subtype == "O":
+    if reader.known.made("type", name):
+        return
+    if node.subtype == "X":
+        pattern, along = _cascading("DROP CONSTRAINT", node)
+        reader.add(Kind.CONSTRAINT, pattern, f"{name}.{node.name}", f"{name} is no longer held to {node.name}{along}")
+    if node.subtype == "N":
         reader.add(Kind.GUARD, "DROP NOT NULL", name, f"values of {name} may be NULL from now on")
+    if node.subtype == "T" and node.def_ is None:
+        reader.add(Kind.GUARD, "DROP DEFAULT", name, f"{name} has no default any more")
+
+
+def _alter_event_trigger(reader: "Reader", node: Any) -> None:
+    if node.tgenabled == "D":
+        reader.add(Kind.GUARD, "DISABLE EVENT TRIGGER", node.trigname, "the event trigger does not fire any more")
+
+
+def _alter_publication(reader: "Reader", node: Any) -> None:
+    if node.action == AlterPublicationAction.AP_DropObjects:
+        reader.add(Kind.GUARD, "ALTER PUBLICATION … DROP", node.pubname, "what it names is not published any more")
 
 
 def _rename(reader: "Reader", node: Any) -> None:
@@ -226,7 +260,12 @@ def _rename(reader: "Reader", node: Any) -> None:
 
 
 def _moved(reader: "Reader", node: Any) -> None:
-    """ALTER … SET SCHEMA: the old name is free."""
+    """ALTER … SET SCHEMA: the old name is free; a schema that holds what was there before is not only ours."""
     kind = ObjectType(node.objectType).name.removeprefix("OBJECT_")
     if node.relation is not None and kind in LOST | GUARDS:
-        reader.known.drop((LOST | GUARDS)[kind], name_of(node.relation))
+        old, new = name_of(node.relation), f"{node.newschema}.{node.relation.relname}"
+        is_ours = reader.known.made((LOST | GUARDS)[kind], old)
+        reader.known.rename((LOST | GUARDS)[kind], old, new)
+        if is_ours:
+            return
+    reader.known.not_only_ours("schema", node.newschema)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gatebook.safety.effects import Effect
 
 # Sequences are made along with identity columns and serials, so dropping one is judged by its table alone.
-RELATIONS = ("table", "foreign table", "view", "materialized view")
+RELATIONS = ("table", "materialized view")  # what holds rows of its own
 
 
 def normal(name: str) -> str:
@@ -41,7 +41,16 @@ class Known:
 
     def fires(self, table: str, effects: tuple[Effect, ...]) -> None:
         """A trigger or a rule of a table that does more than it shows."""
-        self.fired[normal(table)] = (*self.fired.get(normal(table), ()), *effects)
+        self.fired[normal(table)] = _each_once(*self.fired.get(normal(table), ()), *effects)
+
+    def define(self, name: str, effects: tuple[Effect, ...], *, kind: str, is_new: bool) -> None:
+        """A function or procedure; those of one name and other parameters are not told apart."""
+        self.functions[name] = _each_once(*self.functions.get(name, ()), *effects)
+        if is_new:
+            self.create(kind, name)
+
+    def has_function(self, name: str) -> bool:
+        return any(each.rpartition(".")[2] == name.rpartition(".")[2] for each in self.functions)
 
     def function(self, name: str) -> tuple[Effect, ...]:
         """The effects of a function made here, in whichever schema it was made."""
@@ -49,6 +58,15 @@ class Known:
             return self.functions[name]
         last = name.rpartition(".")[2]
         return next((found for each, found in self.functions.items() if each.rpartition(".")[2] == last), ())
+
+    def not_only_ours(self, kind: str, name: str) -> None:
+        """Something that was there before came to be in it, or took its name."""
+        self.created.discard((kind, normal(name)))
+
+    def not_only_our_rows(self, table: str) -> None:
+        """Rows that were there before came to be in it: a partition, a child."""
+        for kind in RELATIONS:
+            self.not_only_ours(kind, table)
 
     def drop(self, kind: str, name: str) -> bool:
         """Was it made here? Then it is gone now, and nothing else is."""
@@ -70,8 +88,14 @@ class Known:
         return self.made_table(table) or self.made("column", f"{normal(table)}.{column}")
 
     def rename(self, kind: str, old: str, new: str) -> None:
+        """What is made here keeps that under its new name; what is not takes the name from what had it."""
         if self.drop(kind, old):
-            self.create(kind, new)
+            self.create(kind, new, is_temporary=old in self.temporary)
+        else:
+            self.not_only_ours(kind, new)
+        prefixes = (f"{normal(old)}.", f"{normal(new)}.")
+        if kind in RELATIONS:
+            self.created = {each for each in self.created if not each[1].startswith(prefixes) or each[0] in RELATIONS}
 
     @contextmanager
     def perhaps_in_part(self, *, is_whole: bool) -> Iterator[None]:
@@ -89,3 +113,8 @@ class Known:
             yield
         finally:
             self.branches -= 1
+
+
+def _each_once(*effects: Effect) -> tuple[Effect, ...]:
+    """A function that calls another twice does no more than once."""
+    return tuple(dict.fromkeys(effects))

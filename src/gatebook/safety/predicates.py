@@ -229,7 +229,8 @@ def _is_among(column: Any, select: Any, table: Names) -> Any:
         return UNKNOWN
     if any(getattr(select, each) for each in KEEPING_SOME) or select.op:
         return UNKNOWN
-    sources, targets = select.fromClause or (), select.targetList or ()
+    sources: Any = select.fromClause or ()
+    targets: Any = select.targetList or ()
     if len(sources) != 1 or len(targets) != 1 or not isinstance(sources[0], ast.RangeVar):
         return UNKNOWN
     inner = (sources[0].relname, sources[0].alias.aliasname if sources[0].alias else sources[0].relname)

@@ -11,24 +11,18 @@ from gatebook.safety import plpgsql
 from gatebook.safety.creating import created
 from gatebook.safety.definitions import function_body, language_of, name_of
 from gatebook.safety.dropping import altered, dropped
+from gatebook.safety.dynamic import HOLE
 from gatebook.safety.effects import Effect, Kind, Reading
+from gatebook.safety.functions import EXECUTED, read_call
 from gatebook.safety.grammar import ParseError, ast, parse_sql
 from gatebook.safety.known import Known, normal
 from gatebook.safety.placeholders import neutral
 from gatebook.safety.predicates import constant, is_effective
 
 OF_SQLITE = re.compile(r"\s*PRAGMA\b[^;]*;?\s*", re.IGNORECASE)  # a setting; PostgreSQL refuses it
+AROUND = (ast.CopyStmt, ast.CreateTableAsStmt, ast.DeclareCursorStmt, ast.ExplainStmt)
 WRITING = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt)
 LANGUAGES = ("sql", "plpgsql")
-RUNNING_SQL = ("dblink_exec", "dblink", "query_to_xml", "query_to_xmlschema", "cursor_to_xml", "cron.schedule")
-DESTROYING = {
-    "lo_unlink": "deletes a large object",
-    "drop_chunks": "deletes chunks of a hypertable with their rows",
-    "pg_drop_replication_slot": "drops a replication slot",
-    "dropgeometrycolumn": "drops a column",
-    "dropgeometrytable": "drops a table",
-    "pg_truncate_visibility_map": "truncates a map of visible pages",
-}
 
 
 def read_sql(text: str, known: Known | None = None) -> Reading:
@@ -71,7 +65,10 @@ class Reader:
             lead = len(text[start:]) - len(text[start:].lstrip())
             if not self.depth:
                 self.line = text.count("\n", 0, start + lead) + 1
-            self.statement(raw.stmt)
+            try:
+                self.statement(raw.stmt)
+            except RecursionError:
+                self.unclear("SQL", "it is nested too deeply to be followed; write it in several statements")
 
     def nested(self, text: str) -> None:
         """A text that a statement executes: it counts as the statement's own."""
@@ -88,7 +85,8 @@ class Reader:
         handler = HANDLERS.get(type(node).__name__)
         if handler is not None:
             handler(self, node)
-        self.calls(node)
+        if not isinstance(node, AROUND):
+            self.calls(node)
         if isinstance(node, WRITING) and node.relation is not None:
             self.happening(self.known.fired.get(normal(name_of(node.relation)), ()))
         for inner in _inner(node):
@@ -99,31 +97,30 @@ class Reader:
         if isinstance(node, ast.CreateFunctionStmt | ast.DoStmt):
             return
         for call in _nodes(node, ast.FuncCall):
-            name = normal(".".join(each.sval for each in call.funcname)).removeprefix("pg_catalog.")
-            effects = self.known.function(name)
-            if effects:
-                self.happening(effects)
-            elif name in RUNNING_SQL:
-                self._runs_text(name, call)
-            elif name in DESTROYING:
-                self.add(Kind.LOST, f"SELECT {name}()", "", f"{name}() {DESTROYING[name]}")
+            read_call(self, call, is_executed=isinstance(node, EXECUTED))
 
     def happening(self, effects: Iterable[Effect]) -> None:
         """What was defined before is executed by this statement."""
         self.effects += [replace(each, sql_line=self.line) for each in effects]
 
-    def _runs_text(self, name: str, call: Any) -> None:
-        texts = [constant(each) for each in call.args or ()]
-        is_first = name.startswith("query_")
-        sql = next((each for each in (texts if is_first else reversed(texts)) if isinstance(each, str)), None)
-        if sql is None:
-            self.unclear(f"SELECT {name}()", "it executes a text that is not a literal")
-        else:
-            self.nested(sql)
+    def elsewhere(self, text: str) -> None:
+        """A text that another session may execute: there a name may stand for something that was there before."""
+        here, self.known = self.known, Known(functions=self.known.functions)
+        try:
+            self.nested(text)
+        finally:
+            self.known = here
+
+    def setting(self, name: str, value: Any) -> None:
+        """SET: what a name stands for, and whether triggers fire."""
+        if name == "search_path":
+            self.known.forget()
+        if name == "session_replication_role" and value is not None and value != "origin":
+            self.add(Kind.GUARD, "session_replication_role", "", "triggers and foreign keys are not obeyed any more")
 
     def add(self, kind: Kind, pattern: str, target: str = "", detail: str = "") -> None:
-        known = "" if plpgsql.HOLE in target else normal(target)
-        said = detail.replace(plpgsql.HOLE, "(named when it runs)")
+        known = "" if HOLE in target else normal(target)
+        said = detail.replace(HOLE, "(named when it runs)")
         self.effects.append(Effect(kind, pattern, known, said, self.line))
 
     def unclear(self, pattern: str, detail: str) -> None:
@@ -162,19 +159,30 @@ def _nodes(node: Any, kind: type) -> Iterator[Any]:
 
 def _inner(node: Any) -> Iterator[Any]:
     """Statements inside a statement: common table expressions, EXPLAIN ANALYZE, CREATE TABLE AS, COPY (…)."""
-    if isinstance(node, ast.ExplainStmt):
-        if any(option.defname == "analyze" for option in node.options or ()):
-            yield node.query
-        return
     if isinstance(node, ast.CreateFunctionStmt | ast.DoStmt | ast.PrepareStmt | ast.RuleStmt | ast.ViewStmt):
         return
-    if isinstance(node, ast.CreateTableAsStmt | ast.CopyStmt | ast.DeclareCursorStmt) and node.query is not None:
-        yield node.query
+    if isinstance(node, AROUND):
+        if node.query is not None and _runs(node):
+            yield node.query
+        return
     for expression in _nodes(node, ast.CommonTableExpr):
         if not isinstance(expression.ctequery, ast.SelectStmt):
             yield expression.ctequery
     if isinstance(node, ast.CreateSchemaStmt):
         yield from node.schemaElts or ()
+
+
+def _runs(node: Any) -> bool:
+    """EXPLAIN runs its statement with ANALYZE alone."""
+    if not isinstance(node, ast.ExplainStmt):
+        return True
+    return any(each.defname == "analyze" and not is_off(each.arg) for each in node.options or ())
+
+
+def is_off(value: Any) -> bool:
+    """An option that says no: false, off, 0."""
+    said = getattr(value, "sval", getattr(value, "ival", getattr(value, "boolval", None)))
+    return value is not None and str(said or 0).lower() in ("false", "off", "0")
 
 
 def _is_effective(node: Any) -> bool:
@@ -220,7 +228,12 @@ def _truncate(reader: Reader, node: Any) -> None:
         table = name_of(relation)
         if cascade or not reader.known.made_table(table):
             and_more = ", and of every table that refers to it" if cascade else ""
-            reader.add(Kind.LOST, "TRUNCATE", table, f"deletes every row of {table}{and_more}")
+            reader.add(
+                Kind.LOST,
+                "TRUNCATE … CASCADE" if cascade else "TRUNCATE",
+                table,
+                f"deletes every row of {table}{and_more}",
+            )
 
 
 def _do(reader: Reader, node: Any) -> None:
@@ -237,6 +250,7 @@ def _create_function(reader: Reader, node: Any) -> None:
     inside = Reader(Known(functions=dict(reader.known.functions)))
     inside.depth = 1
     language, body = language_of(node), function_body(node)
+    kind = "procedure" if node.is_procedure else "function"
     if node.sql_body is not None:
         for statement in _flat(node.sql_body):
             inside.statement(statement)
@@ -246,11 +260,11 @@ def _create_function(reader: Reader, node: Any) -> None:
         inside.nested(body)
     else:
         inside.unclear("CREATE FUNCTION", f"a body in {language} is not read")
-    reader.known.functions[name] = tuple(inside.effects)
+    reader.known.define(name, tuple(inside.effects), kind=kind, is_new=not node.replace)
     harmful = sorted({each.pattern for each in inside.effects if each.kind is not Kind.DEFINED})
     if harmful:
         what = f"{name}() is defined, not executed; its body holds {', '.join(harmful)}"
-        reader.add(Kind.DEFINED, "CREATE PROCEDURE" if node.is_procedure else "CREATE FUNCTION", name, what)
+        reader.add(Kind.DEFINED, f"CREATE {kind.upper()}", name, what)
 
 
 def _flat(node: Any) -> Iterator[Any]:
@@ -274,7 +288,7 @@ def _create_rule(reader: Reader, node: Any) -> None:
 
 def _call(reader: Reader, node: Any) -> None:
     name = normal(".".join(each.sval for each in node.funccall.funcname))
-    if not any(each.rpartition(".")[2] == name.rpartition(".")[2] for each in reader.known.functions):
+    if not reader.known.has_function(name):
         reader.unclear("CALL", f"the procedure {name} is not defined in this upgrade; what it does cannot be seen")
 
 
@@ -305,10 +319,7 @@ def _refresh(reader: Reader, node: Any) -> None:
 
 def _set(reader: Reader, node: Any) -> None:
     values = [constant(each) for each in node.args or ()]
-    if node.name == "search_path":
-        reader.known.forget()
-    if node.name == "session_replication_role" and values and values[0] != "origin":
-        reader.add(Kind.GUARD, "session_replication_role", "", "triggers and foreign keys are not obeyed any more")
+    reader.setting(node.name or "", values[0] if values else None)
 
 
 def _copy(reader: Reader, node: Any) -> None:

@@ -1,6 +1,6 @@
 """Does every value of one type survive in another? By PostgreSQL's own names of types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ from gatebook.safety.predicates import constant
 INTEGERS = {"int2": 5, "int4": 10, "int8": 19}  # decimal digits
 TEXTS = ("text", "varchar", "bpchar", "citext", "name")
 TIMES = ("timestamp", "timestamptz", "time", "timetz", "interval")
+ALL_FIELDS = 0x7FFF  # the first modifier of interval(3): no field is left out
 FLOATS = {"float4": 24, "float8": 53}  # bits of the mantissa
 EXACT_FLOAT = {"int2": 24, "int4": 53}  # the smallest mantissa that holds every value
 ALIASES = {"serial": "int4", "bigserial": "int8", "smallserial": "int2", "serial4": "int4", "serial8": "int8"}
@@ -52,11 +53,11 @@ def narrows(old: str, new: str) -> str:
     have, want = parse_type(old), parse_type(new)
     if have is None or want is None:
         return f"the change from {old} to {new} cannot be judged: give both as types that PostgreSQL knows"
-    if have == want or (holds_anything(want) and not have.is_array):
-        return ""
     if have.is_array != want.is_array:
         return f"{old} to {new}: an array and a single value do not hold the same"
-    for rule in (_texts, _integers, _numerics, _floats, _times, _lossless):
+    if have == want or holds_anything(replace(want, is_array=False)):
+        return ""
+    for rule in (_texts, _bits, _integers, _numerics, _floats, _times, _lossless):
         found = rule(have, want)
         if found is not None:
             return f"{old} to {new}: {found}" if found else ""
@@ -75,6 +76,14 @@ def _texts(have: Type, want: Type) -> str | None:
     if want.base == "bpchar" and have.base != "bpchar":
         return "values are padded or cut to the length"
     return "" if have.modifiers and want.modifiers and have.modifiers <= want.modifiers else "longer texts do not fit"
+
+
+def _bits(have: Type, want: Type) -> str | None:
+    """bit without a length is bit(1), and pads; varbit keeps what it is given."""
+    if have.base not in ("bit", "varbit") or want.base != "varbit":
+        return None
+    fits = not want.modifiers or (have.modifiers and have.modifiers <= want.modifiers)
+    return "" if fits else "longer strings of bits are cut"
 
 
 def _integers(have: Type, want: Type) -> str | None:
@@ -125,7 +134,10 @@ def _times(have: Type, want: Type) -> str | None:
         if {have.base, want.base} <= {"timestamp", "timestamptz", "date"} and want.base != "date":
             return "what a value means then depends on the TimeZone of whoever migrates"
         return "parts of the value are cut"
-    old, new = (have.modifiers or (6,))[0], (want.modifiers or (6,))[0]
+    if have.base == "interval" and want.modifiers and have.modifiers[:1] != want.modifiers[:1] != (ALL_FIELDS,):
+        return "fields of the interval are cut"
+    at = have.base == "interval"
+    old, new = (*have.modifiers[at:], 6)[0], (*want.modifiers[at:], 6)[0]
     return "" if old <= new else "fractions of a second are rounded"
 
 
