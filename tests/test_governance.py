@@ -58,6 +58,20 @@ def write(name: str, text: str) -> Callable[[Path], None]:
     return change
 
 
+def only_refuses(root: Path) -> None:
+    path = root / REVISION
+    before, _, _ = path.read_text("utf-8").partition("def downgrade(")
+    path.write_text(f"{before}def downgrade() -> None:\n    raise NotImplementedError\n", "utf-8")
+
+
+def test_a_chain_that_cannot_be_read_is_red(copy: Project) -> None:
+    (copy.root / "alembic/versions/x.py").write_text("revision = 'x'\ndown_revision = 'gone'\n")
+    verdict = governance.chain_is_whole(copy)
+
+    assert verdict.name == "FAIL"
+    assert verdict.reason.startswith("the migrations cannot be read: ")
+
+
 REVISION = "alembic/versions/202511151400_add_tenants_auth_columns.py"
 RED = [
     pytest.param(
@@ -130,12 +144,60 @@ RED = [
     pytest.param(
         "responsibilities_are_written",
         edit("docs/migration-safety.md", "| Safety | migration validator", "| Safety | both"),
-        "not the same in document and declaration: Safety", id="the table says otherwise",
+        "not the same in document and declaration: Safety, Safety", id="the table says otherwise",
     ),
     pytest.param(
         "every_aspect_has_one",
         edit("params/governance.yaml", "Safety: {validator: migration", "Safety: {validator: x"),
         "Safety belongs to neither, or to both", id="both",
+    ),
+    pytest.param(
+        "owners_are_complete", edit("docs/ownership.yaml", "bench: engine", "bench: engine\nbench: platform"),
+        "bench is given twice", id="two owners",
+    ),
+    pytest.param(
+        "decisions_are_complete",
+        write("docs/adr/009-x.md", ADR.replace("**Status** accepted", "```\n**Status** accepted\n```")),
+        "009-x.md: its status is not one of proposed, accepted, superseded, deprecated", id="status in a code block",
+    ),
+    pytest.param(
+        "no_credentials",
+        edit("alembic/env.py", "PROJECT =", "URL = sa.URL.create('postgresql', password='s3cret')\nPROJECT ="),
+        "alembic/env.py holds a password", id="password as an argument",
+    ),
+    pytest.param(
+        "no_credentials", edit("alembic/env.py", "PROJECT =", "URL = 'postgresql://:s3cret@h/d'\nPROJECT ="),
+        "alembic/env.py holds a password", id="URL without a user",
+    ),
+    pytest.param(
+        "no_credentials",
+        edit("src/gatebook/project.py", "PROJECT_VARIABLE =", "URL = 'postgresql://u:s3cret@h/d'\nPROJECT_VARIABLE ="),
+        "src/gatebook/project.py holds a password", id="URL in the code",
+    ),
+    pytest.param(
+        "no_credentials", edit("params/demo.yaml", "notes:", "password: s3cret\nnotes:"),
+        "params/demo.yaml holds a password", id="key of the parameters",
+    ),
+    pytest.param(
+        "no_credentials", edit("alembic.ini", "[alembic]", "[other]\nsqlalchemy.url = x\n[alembic]"),
+        "alembic.ini sets sqlalchemy.url", id="URL in another section",
+    ),
+    pytest.param(
+        "chain_is_whole", edit(REVISION, "def upgrade(", "def up("), "202511151400: no upgrade()", id="no upgrade",
+    ),
+    pytest.param("chain_is_whole", only_refuses, "202511151400: its downgrade() takes nothing back", id="no way back"),
+    pytest.param(
+        "template_is_complete", edit("alembic/script.py.mako", "def upgrade()", "def upgrade("),
+        "it does not render to Python: invalid syntax, line 21", id="template that is no Python",
+    ),
+    pytest.param(
+        "responsibilities_are_written",
+        edit("docs/migration-safety.md", "| Safety |", "| Safety | phase validators | x | y |\n| Safety |"),
+        "not the same in document and declaration: Safety", id="one aspect twice",
+    ),
+    pytest.param(
+        "responsibilities_are_written", edit("docs/migration-safety.md", "upgrade() drops no table", "anything"),
+        "not the same in document and declaration: Safety, Safety", id="another example",
     ),
 ]  # fmt: skip
 

@@ -202,7 +202,7 @@ def _to_conninfo(name: str, url: str) -> str:
         raise ConfigurationError(
             f"the environment variable {name} does not hold a PostgreSQL URL",
             where=f"variable {name} (its text is not shown: it may hold a password)",
-            next_step="give it the form postgresql://user:password@host:port/database?sslmode=require; "
+            next_step="give it the form postgresql://user:<password>@host:port/database?sslmode=require; "
             "special characters in the password are percent-encoded",
         )
     return conninfo

@@ -24,8 +24,8 @@ from gatebook.verdicts import Fail, Pass, Rows, Unknown, Verdict
 
 STATUSES = ("proposed", "accepted", "superseded", "deprecated")
 PARTS = ("Context", "Decision", "Consequences")
-PASSWORD_IN_URL = re.compile(r"\b[a-z][a-z0-9+]*://[^\s:/@]+:[^\s:/@]+@", re.IGNORECASE)
-PASSWORD_SETTING = re.compile(r"\bpassword\s*=\s*[^\s{%$'\"]", re.IGNORECASE)
+PASSWORD_IN_URL = re.compile(r"\b[a-z][a-z0-9+]*://[^\s:/@{]*:[^\s/@{<]+@", re.IGNORECASE)
+PASSWORD_SETTING = re.compile(r"""\b(?:password|passwd|pwd)\s*[=:]\s*['"]?[^\s{%$'"]""", re.IGNORECASE)
 MADE = ("__pycache__", "build", "dist", "outputs")
 VALIDATORS = {"phase": "phase validators", "migration": "migration validator"}
 Check = Callable[[Project], Verdict]
@@ -84,13 +84,16 @@ def folders_exist(project: Project) -> Verdict:
 def owners_are_complete(project: Project) -> Verdict:
     """Every entry has an owner, by the longest path that covers it, and nobody owns what is not there."""
     what = "everything has an owner, and nothing owned is missing"
-    rules: Mapping[str, str] = yaml.safe_load((project.root / "docs" / "ownership.yaml").read_text("utf-8"))
+    text = (project.root / "docs" / "ownership.yaml").read_text("utf-8")
+    rules: Mapping[str, str] = yaml.safe_load(text)
     entries = sorted(_to_be_owned(project))
     have: Rows = tuple({"path": entry, "owner": owner_of(entry, rules) or "nobody"} for entry in entries)
     orphans = [f"{row['path']} has no owner" for row in have if row["owner"] == "nobody"]
     gone = [f"{path} is owned and not there" for path in rules if not (project.root / path).exists()]
     blank = [f"{path} names no owner" for path, owner in rules.items() if not str(owner or "").strip()]
-    problems = [*orphans, *gone, *blank]
+    said = re.findall(r"^([^#\s:]+):", text, re.MULTILINE)
+    twice = [f"{path} is given twice" for path in sorted({each for each in said if said.count(each) > 1})]
+    problems = [*orphans, *gone, *blank, *twice]
     return Fail(what, have, (), "; ".join(problems)) if problems else _seen(what, have)
 
 
@@ -143,7 +146,7 @@ def _title(text: str) -> str:
 
 
 def _status(text: str) -> str:
-    said = re.search(r"^\*\*Status\*\*\s+(\w+)", text, re.MULTILINE)
+    said = re.search(r"^\*\*Status\*\*\s+(\w+)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.MULTILINE)
     words = sections(text).get("Status", "").split()
     return (said[1] if said else words[0] if words else "").lower()
 
@@ -155,8 +158,8 @@ def no_credentials(project: Project) -> Verdict:
     """No URL with a password, and no password, in Alembic's files, the parameters, or the code."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(project.alembic_ini)
-    url = settings.get("alembic", "sqlalchemy.url", fallback="")
-    problems = ["alembic.ini sets sqlalchemy.url"] if url else []
+    is_set = any(settings.get(section, "sqlalchemy.url", fallback="") for section in settings.sections())
+    problems = ["alembic.ini sets sqlalchemy.url"] if is_set else []
     looked = 0
     for path, texts in _texts(project):
         looked += 1
@@ -173,8 +176,12 @@ def _texts(project: Project) -> Iterator[tuple[str, list[str]]]:
     plain = [project.alembic_ini, *sorted(project.params.rglob("*.yaml"))]
     for path in plain:
         yield str(path.relative_to(root)), path.read_text("utf-8").splitlines()
-    for path in [root / "alembic" / "env.py", *sorted((root / "alembic" / "versions").glob("*.py"))]:
+    for path in [root / "alembic" / "env.py", *sorted((root / "alembic" / "versions").glob("*.py")), *_sources(root)]:
         yield str(path.relative_to(root)), list(strings(ast.parse(path.read_text("utf-8"))))
+
+
+def _sources(root: Path) -> list[Path]:
+    return sorted(path for folder in ("src", "scripts") for path in (root / folder).rglob("*.py"))
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
@@ -189,6 +196,8 @@ def strings(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             yield node.value
+        elif isinstance(node, ast.keyword) and node.arg and isinstance(node.value, ast.Constant):
+            yield f"{node.arg}={node.value.value or ''!s}"  # password="secret", as an argument
 
 
 def url_from_environment(project: Project) -> Verdict:
@@ -231,8 +240,8 @@ def chain_is_whole(project: Project) -> Verdict:
     """One first revision, one head, no gap; each revision explains itself and can be taken back."""
     what = "the migrations are one chain, explained and reversible"
     try:
-        revisions = list(migrations.script(project).walk_revisions())
         migrations.head(project)
+        revisions = list(migrations.script(project).walk_revisions())
     except MigrationFailed as error:
         return Fail(what, (), (), error.what)
     declared = load_governance(project)
@@ -252,9 +261,23 @@ def _revision_problems(revision: Script, declared: Governance) -> Iterator[str]:
         missing = [field for field in declared.fields if not re.search(rf"^{field}\s+\S", text, re.MULTILINE)]
         if missing:
             yield f"its docstring does not say {', '.join(missing)}"
-    down = next((each for each in tree.body if getattr(each, "name", "") == "downgrade"), None)
-    if not isinstance(down, ast.FunctionDef):
-        yield "no downgrade()"
+    for name in ("upgrade", "downgrade"):
+        function = next((each for each in tree.body if getattr(each, "name", "") == name), None)
+        if not isinstance(function, ast.FunctionDef):
+            yield f"no {name}()"
+        elif name == "downgrade" and revision.down_revision is not None and not does_something(function):
+            yield "its downgrade() takes nothing back"
+
+
+def does_something(function: ast.FunctionDef) -> bool:
+    """Whether there is more in it than words, `pass` and a refusal."""
+    return any(
+        not (
+            isinstance(each, ast.Pass | ast.Raise)
+            or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        )
+        for each in function.body
+    )
 
 
 def template_is_complete(project: Project) -> Verdict:
@@ -264,7 +287,10 @@ def template_is_complete(project: Project) -> Verdict:
     rendered = Template(filename=str(project.root / "alembic" / "script.py.mako")).render(
         **given, imports="", upgrades="", downgrades=""
     )
-    tree = ast.parse(rendered)
+    try:
+        tree = ast.parse(rendered)
+    except SyntaxError as error:
+        return Fail(what, (), (), f"it does not render to Python: {error.msg}, line {error.lineno}")
     text = ast.get_docstring(tree) or ""
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     wanted = load_governance(project).template_fields
@@ -282,14 +308,13 @@ def responsibilities_are_written(project: Project) -> Verdict:
     what = "the responsibility table is the declared one"
     text = (project.root / "docs" / "migration-safety.md").read_text("utf-8")
     shown = table_rows(sections(text).get("Who answers for what", ""))
-    wanted = {name: (aspect.validator, aspect.how) for name, aspect in load_governance(project).aspects.items()}
-    have: Rows = tuple({"aspect": cells[0], "answers": cells[1]} for cells in shown if len(cells) > 1)
-    missing = [
-        name
-        for name, (validator, how) in wanted.items()
-        if not any(cells[:3] == [name, VALIDATORS.get(validator, "?"), how] for cells in shown)
+    wanted = [
+        [name, VALIDATORS.get(aspect.validator, "?"), aspect.how, aspect.example]
+        for name, aspect in load_governance(project).aspects.items()
     ]
-    extra = [cells[0] for cells in shown if cells[0] not in wanted]
+    have: Rows = tuple({"aspect": cells[0], "answers": cells[1]} for cells in shown if len(cells) > 1)
+    missing = [cells[0] for cells in wanted if cells not in shown]
+    extra = [cells[0] for number, cells in enumerate(shown) if cells not in wanted or cells in shown[:number]]
     return _judged(what, have, [*missing, *extra], "not the same in document and declaration")
 
 
